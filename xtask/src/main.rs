@@ -1,0 +1,99 @@
+//! The project's menu: `cargo xtask test | tidy | conformance | kill | bench`.
+//!
+//! Decides nothing about the product. Whatever needs a loop or a parser to check or build the tree
+//! is Rust here, so that it is tested like the rest and no shell script grows in its place.
+#![allow(
+    clippy::print_stdout,
+    reason = "a command-line tool that talks to whoever started it"
+)]
+
+mod suite;
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::suite::{Choice, StageName};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks, tests and measures Fanfare")]
+struct Menu {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The whole suite, from an empty machine to the public SDKs; stops at the first failing stage.
+    Test {
+        /// Stages to leave out, separated by commas.
+        #[arg(long, value_delimiter = ',', value_name = "STAGES")]
+        skip: Vec<StageName>,
+        /// The only stages to run, separated by commas.
+        #[arg(
+            long,
+            value_delimiter = ',',
+            value_name = "STAGES",
+            conflicts_with = "skip"
+        )]
+        only: Vec<StageName>,
+    },
+    /// The rules of the tree: who may name whom, sizes, words, links, compatibility references.
+    Tidy,
+    /// The public SDKs against the release build.
+    Conformance {
+        /// One language; both when absent.
+        language: Option<Language>,
+    },
+    /// The kill test against the release build.
+    Kill,
+    /// The measurements of the release build; what follows is handed to them.
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Language {
+    Node,
+    Python,
+}
+
+fn main() -> ExitCode {
+    let root = root();
+    let outcome = match Menu::parse().task {
+        Task::Test { skip, only } => suite::run(root, &Choice::from_flags(&skip, &only)),
+        Task::Tidy => tidy::run(root),
+        Task::Conformance { language } => suite::run(root, &conformance_stages(language)),
+        Task::Kill => suite::run(root, &Choice::only(&[StageName::Release, StageName::Kill])),
+        Task::Bench { arguments } => suite::bench(root, &arguments),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn conformance_stages(language: Option<Language>) -> Choice {
+    let mut stages = vec![StageName::Ensure, StageName::Release];
+    match language {
+        Some(Language::Node) => stages.push(StageName::Node),
+        Some(Language::Python) => stages.push(StageName::Python),
+        None => stages.extend([StageName::Node, StageName::Python]),
+    }
+    Choice::only(&stages)
+}
+
+/// The workspace folder: the parent of this crate's own.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace folder")
+}
