@@ -1,0 +1,188 @@
+//! Jobs: a condition x an operation x a window, with one outcome for every device.
+//!
+//! The service here accepts, shows, cancels and lists. A job then lives in [`job`] (its states),
+//! `target` (its devices, taken once), [`scheduler`] (due, start, end), `twin_run` and [`execute`] (each
+//! device job), with [`ledger`] as the account of who stands where. What is shown is what the store
+//! committed; nothing here answers from memory.
+
+mod dispatch;
+pub mod execute;
+pub mod job;
+pub mod ledger;
+pub mod row;
+pub mod scheduler;
+mod target;
+mod twin_run;
+
+use std::sync::Arc;
+
+use self::job::{Job, JobPlan, JobState, Operation};
+use crate::{
+    ids::{JobId, Space},
+    limits,
+    ports::{
+        Clock, Store, StoreError,
+        store::{JobCanceled, JobFilter, JobInserted},
+    },
+    query::{Condition, QueryError, Source},
+    signals::JobSignals,
+    time::Timestamp,
+};
+
+/// What a caller wants to schedule.
+#[derive(Debug, Clone)]
+pub struct JobRequest {
+    /// The new job's name.
+    pub id: JobId,
+    /// Which devices; `*` is everyone.
+    pub condition: Arc<str>,
+    /// What happens to each.
+    pub operation: Operation,
+    /// When; absent or past means now.
+    pub start: Option<Timestamp>,
+    /// Seconds from the start; 1 to 2^31-1.
+    pub window_seconds: u32,
+}
+
+/// Why a job was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// The condition cannot be read.
+    #[error("the condition is not valid")]
+    Condition(#[source] QueryError),
+    /// The window is out of range.
+    #[error("maxExecutionTimeInSeconds must be 1 to 2147483647")]
+    Window,
+    /// The id belongs to another job, or to this one for too long.
+    #[error("job {0} already exists")]
+    IdTaken(JobId),
+    /// The store failed; whether the job was accepted is not known.
+    #[error("job {job} could not be recorded")]
+    Store {
+        /// Which job.
+        job: JobId,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+/// Why a job was not cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// No such job.
+    #[error("job {0} does not exist")]
+    Absent(JobId),
+    /// It has ended.
+    #[error(transparent)]
+    TooLate(job::IllegalMove),
+    /// The store failed; whether the job was cancelled is not known.
+    #[error("job {job} could not be cancelled")]
+    Store {
+        /// Which job.
+        job: JobId,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+/// The jobs of a hub.
+pub struct Jobs {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    signals: JobSignals,
+}
+
+impl Jobs {
+    /// Over a store and a clock; `signals` wake the scheduler.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, signals: JobSignals) -> Self {
+        Self {
+            store,
+            clock,
+            signals,
+        }
+    }
+
+    /// Accepts a job: when this returns, it will run, whatever dies. The same request again within
+    /// [`limits::JOB_RETRY_WINDOW`] returns the job as it stands.
+    pub async fn schedule(&self, request: JobRequest) -> Result<Job, ScheduleError> {
+        let condition = Condition::parse(&request.condition).map_err(ScheduleError::Condition)?;
+        if !(1..=limits::JOB_WINDOW_SECONDS_MAX).contains(&request.window_seconds) {
+            return Err(ScheduleError::Window);
+        }
+        let plan = JobPlan {
+            space: match condition.source() {
+                Source::Modules => Space::Modules,
+                Source::Devices | Source::Jobs => Space::Devices,
+            },
+            condition: request.condition,
+            operation: request.operation,
+            start: request.start,
+            window_seconds: request.window_seconds,
+        };
+        let id = request.id;
+        let inserted = self
+            .store
+            .job_insert(id.clone(), plan, self.clock.now(), limits::JOB_RETRY_WINDOW)
+            .await
+            .map_err(|source| ScheduleError::Store {
+                job: id.clone(),
+                source,
+            })?;
+        match inserted {
+            JobInserted::Accepted(job) => {
+                self.signals.job_accepted();
+                Ok(job)
+            }
+            JobInserted::Repeated(job) => Ok(job),
+            JobInserted::Taken => Err(ScheduleError::IdTaken(id)),
+        }
+    }
+
+    /// One job as of the last commit.
+    pub async fn get(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
+        self.store.job_get(id).await
+    }
+
+    /// Cancels: a waiting job ends at once; a running one begins nothing new from the moment this returns
+    /// and ends when its calls in flight have.
+    pub async fn cancel(&self, id: &JobId) -> Result<Job, CancelError> {
+        let fail = |source| CancelError::Store {
+            job: id.clone(),
+            source,
+        };
+        let job = self.store.job_get(id).await.map_err(fail)?;
+        let job = job.ok_or_else(|| CancelError::Absent(id.clone()))?;
+        let hold = self.signals.hold(job.number);
+        let canceled = self
+            .store
+            .job_cancel(id, self.clock.now())
+            .await
+            .map_err(fail)?;
+        match canceled {
+            JobCanceled::Done(job) => {
+                hold.cancel();
+                Ok(job)
+            }
+            JobCanceled::TooLate(mut job) => {
+                let refused = job.cancel(self.clock.now());
+                Err(CancelError::TooLate(
+                    refused.expect_err("an ended job cannot be cancelled"),
+                ))
+            }
+            JobCanceled::Absent => Err(CancelError::Absent(id.clone())),
+        }
+    }
+
+    /// Jobs from new to old, at most `limit`.
+    pub async fn list(&self, filter: JobFilter, limit: u32) -> Result<Vec<Job>, StoreError> {
+        let limit = limit.clamp(1, limits::QUERY_PAGE_ITEMS_MAX);
+        self.store.job_list(filter, self.clock.now(), limit).await
+    }
+
+    /// Whether a waiting job's start lies ahead.
+    pub fn is_scheduled(&self, job: &Job) -> bool {
+        job.state == JobState::Waiting && job.start() > self.clock.now()
+    }
+}

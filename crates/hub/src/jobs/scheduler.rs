@@ -1,0 +1,294 @@
+//! Starts jobs when they are due, hands each to who drives it, and takes up again what a restart left.
+//!
+//! The store decides what is due, a signal or the next start wakes, a timer looks again: losing every
+//! signal costs latency only. Ends of jobs are the store's (the commit that settles the last device job)
+//! and the drivers' (the window is over).
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinSet,
+};
+
+use super::{
+    dispatch::Dispatch,
+    job::{Job, Operation},
+    target::{self, TargetError},
+    twin_run::TwinRuns,
+};
+use crate::{
+    ids::JobNumber,
+    limits,
+    method::{CallAnswer, Methods},
+    ports::{Clock, Store, StoreError, store::JobResumed},
+    presence::Presence,
+    signals::{JobSignals, stopped},
+    time::Timestamp,
+    twin::Twins,
+};
+
+/// What the scheduler works with.
+pub struct SchedulerParts {
+    /// Memory.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Who is connected.
+    pub presence: Arc<Presence>,
+    /// To tell devices of changed twins.
+    pub twins: Arc<Twins>,
+    /// To number calls.
+    pub methods: Arc<Methods>,
+    /// Hints.
+    pub signals: JobSignals,
+    /// Answers to calls of jobs.
+    pub answers: mpsc::Receiver<CallAnswer>,
+}
+
+/// The scheduler's loop with its drivers.
+pub struct Scheduler {
+    starts: Starts,
+    dispatch: Dispatch,
+    signals: JobSignals,
+}
+
+/// What it takes to start or resume one job.
+#[derive(Clone)]
+struct Starts {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    presence: Arc<Presence>,
+    twin_runs: TwinRuns,
+    method_jobs: mpsc::Sender<JobResumed>,
+    places: Arc<Semaphore>,
+}
+
+/// A job that nobody could start waits this long before the next try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Without any signal the store is asked this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How long calls in flight are awaited at a stop.
+const DRAIN: Duration = Duration::from_secs(8);
+/// Method jobs on their way to the dispatch loop.
+const METHOD_JOBS_QUEUE: usize = 64;
+
+impl Scheduler {
+    /// Over a node's parts.
+    pub fn new(parts: SchedulerParts) -> Self {
+        let SchedulerParts {
+            store,
+            clock,
+            presence,
+            twins,
+            methods,
+            signals,
+            answers,
+        } = parts;
+        let (method_jobs, jobs) = mpsc::channel(METHOD_JOBS_QUEUE);
+        let twin_runs = TwinRuns {
+            store: store.clone(),
+            clock: clock.clone(),
+            twins,
+            pages: Arc::new(Semaphore::new(limits::TWIN_PAGES_AT_ONCE)),
+        };
+        let dispatch = Dispatch {
+            store: store.clone(),
+            clock: clock.clone(),
+            presence: presence.clone(),
+            methods,
+            signals: signals.clone(),
+            answers,
+            jobs,
+            drain: DRAIN,
+        };
+        let starts = Starts {
+            store,
+            clock,
+            presence,
+            twin_runs,
+            method_jobs,
+            places: Arc::new(Semaphore::new(limits::JOB_STARTS_AT_ONCE)),
+        };
+        Self {
+            starts,
+            dispatch,
+            signals,
+        }
+    }
+
+    /// Runs until `stop` says true; then nothing new begins, and answers are awaited for a while.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let Self {
+            starts,
+            dispatch,
+            signals,
+        } = self;
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
+            let dispatch = dispatch.run(stop.clone());
+            async move {
+                dispatch.await;
+                None
+            }
+        });
+        let mut driven = BTreeSet::new();
+        let mut wake_at = starts.clock.now();
+        let mut is_resumed = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                ended = tasks.join_next() => forget(&mut driven, ended),
+                () = signals.accepted() => {}
+                () = starts.clock.sleep_until(wake_at) => {}
+            }
+            if !is_resumed {
+                is_resumed = starts.resume_all(&mut driven, &mut tasks, &stop).await;
+            }
+            wake_at = starts.start_due(&mut driven, &mut tasks, &stop).await;
+        }
+        while let Some(ended) = tasks.join_next().await {
+            forget(&mut driven, Some(ended));
+        }
+    }
+}
+
+type Tasks = JoinSet<Option<JobNumber>>;
+type Stop = watch::Receiver<bool>;
+
+fn forget(
+    driven: &mut BTreeSet<JobNumber>,
+    ended: Option<Result<Option<JobNumber>, tokio::task::JoinError>>,
+) {
+    match ended {
+        Some(Ok(Some(number))) => {
+            driven.remove(&number);
+        }
+        Some(Err(error)) if error.is_panic() => {
+            tracing::error!(%error, "a job's driver panicked; the job goes on after a restart");
+        }
+        _ => {}
+    }
+}
+
+impl Starts {
+    /// Takes up the jobs that were running when the node stopped. False when the store could not say.
+    async fn resume_all(
+        &self,
+        driven: &mut BTreeSet<JobNumber>,
+        tasks: &mut Tasks,
+        stop: &Stop,
+    ) -> bool {
+        match self.store.job_running().await {
+            Ok(running) => {
+                for number in running.into_iter().filter(|number| driven.insert(*number)) {
+                    let (starts, stop) = (self.clone(), stop.clone());
+                    tasks.spawn(async move {
+                        starts.until_done(number, stop, None).await;
+                        Some(number)
+                    });
+                }
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "running jobs cannot be read, trying again");
+                false
+            }
+        }
+    }
+
+    /// Starts what is due; returns when to look again.
+    async fn start_due(
+        &self,
+        driven: &mut BTreeSet<JobNumber>,
+        tasks: &mut Tasks,
+        stop: &Stop,
+    ) -> Timestamp {
+        let now = self.clock.now();
+        let due = match self.store.job_due(now, limits::JOB_DUE_BATCH).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(%error, "due jobs cannot be read, trying again");
+                return now + RETRY_AFTER;
+            }
+        };
+        for job in due.due.into_iter().filter(|job| driven.insert(job.number)) {
+            let (starts, stop) = (self.clone(), stop.clone());
+            tasks.spawn(async move {
+                let number = job.number;
+                starts.until_done(number, stop, Some(job)).await;
+                Some(number)
+            });
+        }
+        let look_again = now + LOOK_AGAIN;
+        due.next.map_or(look_again, |next| next.min(look_again))
+    }
+
+    /// Starts (when `waiting` is given) or resumes one job and, for a twin job, drives it to its end. Method
+    /// jobs are handed to the dispatch loop. Tries again until the store answers or `stop` says true.
+    async fn until_done(self, number: JobNumber, mut stop: Stop, mut waiting: Option<Job>) {
+        loop {
+            let result = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                result = self.begin(number, waiting.as_ref()) => result,
+            };
+            match result {
+                Ok(Some(resumed)) => return self.hand_over(resumed, stop).await,
+                Ok(None) => return,
+                Err(StoreError::Absent(_)) => return,
+                Err(error) => {
+                    tracing::error!(job.number = number.0, %error, "job will be tried again");
+                }
+            }
+            let again = self.clock.now() + RETRY_AFTER;
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                () = self.clock.sleep_until(again) => {}
+            }
+            // Whether the seal happened is not known: the store says.
+            if let Some(job) = waiting.take() {
+                waiting = match self.store.job_get(&job.id).await {
+                    Ok(Some(now)) if now.number == job.number => {
+                        now.sealed().is_none().then_some(now)
+                    }
+                    _ => Some(job),
+                };
+            }
+        }
+    }
+
+    async fn begin(
+        &self,
+        number: JobNumber,
+        waiting: Option<&Job>,
+    ) -> Result<Option<JobResumed>, StoreError> {
+        if let Some(job) = waiting {
+            let _place = self.places.acquire().await;
+            match target::take(&self.store, &self.clock, &self.presence, job).await {
+                Ok(job) if job.is_running() => {}
+                Ok(_) => return Ok(None),
+                Err(TargetError::Store(error)) => return Err(error),
+                Err(TargetError::Condition(error)) => {
+                    let (term, now) = (self.store.term(), self.clock.now());
+                    self.store
+                        .job_fail(number, term, error.to_string(), now)
+                        .await?;
+                    return Ok(None);
+                }
+            }
+        }
+        let resumed = self.store.job_resume(number).await?;
+        Ok(resumed.job.is_running().then_some(resumed))
+    }
+
+    async fn hand_over(self, resumed: JobResumed, stop: Stop) {
+        match resumed.job.plan.operation {
+            Operation::Twin(_) => self.twin_runs.run(resumed, stop).await,
+            // The loop ends only at a stop, and then nobody needs the job any more.
+            Operation::Method(_) => drop(self.method_jobs.send(resumed).await),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Drives one twin job: page after page of its pending devices, each page one transaction, connected
+//! devices told after the commit.
+//!
+//! Exactly once, whatever dies: a page is in the twins and in the journal, or in neither. After an error
+//! whose effect is not known, the ledger is read again.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Semaphore, watch};
+
+use super::job::{Job, Operation};
+use crate::{
+    limits,
+    ports::{Clock, Store, StoreError, store::JobResumed},
+    signals::stopped,
+    twin::{PatchText, Twins},
+};
+
+/// What every twin job of a node shares.
+#[derive(Clone)]
+pub(super) struct TwinRuns {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) twins: Arc<Twins>,
+    /// Pages under way; first come first served, so that jobs take turns.
+    pub(super) pages: Arc<Semaphore>,
+}
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl TwinRuns {
+    /// Runs until the job has ended or `stop` says true.
+    pub(super) async fn run(self, mut resumed: JobResumed, mut stop: watch::Receiver<bool>) {
+        let job = resumed.job.clone();
+        let Operation::Twin(operation) = &job.plan.operation else {
+            return;
+        };
+        let text = PatchText::new(&operation.patch);
+        loop {
+            let result = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                result = self.pages_of(&resumed, &text) => result,
+            };
+            match result {
+                Ok(()) => return,
+                Err(StoreError::Conflict) => {
+                    tracing::warn!(job.id = %job.id, "another node drives this job now");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(job.id = %job.id, %error, "twin job will be tried again");
+                }
+            }
+            let again = self.clock.now() + RETRY_AFTER;
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                () = self.clock.sleep_until(again) => {}
+            }
+            match self.store.job_resume(job.number).await {
+                Ok(fresh) => resumed = fresh,
+                Err(error) => tracing::error!(job.id = %job.id, %error, "job cannot be read"),
+            }
+        }
+    }
+
+    async fn pages_of(&self, resumed: &JobResumed, text: &PatchText) -> Result<(), StoreError> {
+        let job: &Job = &resumed.job;
+        let term = self.store.term();
+        let mut pending = resumed.ledger.pending();
+        while job.is_running() && !pending.is_empty() {
+            let page: Vec<_> = pending.iter().take(limits::TWIN_PAGE_DEVICES).collect();
+            let turn = self.pages.acquire().await;
+            let now = self.clock.now();
+            if now >= job.deadline() {
+                self.store.job_close(job.number, term, now).await?;
+                return Ok(());
+            }
+            let done = self
+                .store
+                .job_twin_page(job.number, term, page.clone(), now)
+                .await?;
+            drop(turn);
+            for (key, change) in &done.changes {
+                self.twins.tell(*key, &text.notice(change)).await;
+            }
+            if done.ended {
+                return Ok(());
+            }
+            page.iter().for_each(|ordinal| {
+                pending.remove(*ordinal);
+            });
+        }
+        Ok(())
+    }
+}
