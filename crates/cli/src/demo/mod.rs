@@ -1,0 +1,280 @@
+//! `fanfare demo`: a hub, fifty simulated devices and two jobs, from nothing to a table of outcomes.
+//!
+//! Everything goes the way of any user: the hub is a child process, the jobs are scheduled over HTTPS by the
+//! client library, the devices are real MQTT connections over TLS.
+
+mod plan;
+mod progress;
+mod report;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use fanfare_client::{DeviceMethod, HubClient, Job, JobClient, ScheduleOptions, TwinPatch};
+use tempfile::TempDir;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use uuid::Uuid;
+
+use self::plan::Door;
+use self::progress::{JobProgress, Progress};
+use self::report::Report;
+use crate::fleet::{Fleet, FleetOptions, FleetTarget};
+use crate::hub_process::{HubOptions, HubProcess, choose_port};
+use crate::stop_signal::StopSignal;
+
+/// Longest wait for the hub's first start, which makes keys and certificates.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Longest wait for the devices to connect.
+const ONLINE_WITHIN: Duration = Duration::from_secs(20);
+/// Pause between two looks at a job.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// Seed of the fleet: the demo is the same each time.
+const SEED: u64 = 43;
+
+/// Arguments of `fanfare demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Keep the hub's data here; a temporary folder otherwise.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Address the hub listens on.
+    #[arg(long, default_value = "127.0.0.1")]
+    bind: IpAddr,
+    /// End when the table is printed, in place of leaving the hub up.
+    #[arg(long)]
+    exit: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `fanfare demo`.
+///
+/// # Errors
+/// When the hub does not start, or anything it is asked fails.
+pub fn run(args: DemoArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(perform(&args))
+}
+
+async fn perform(args: &DemoArgs) -> anyhow::Result<()> {
+    let mut stop = StopSignal::new()?;
+    let stage = tokio::select! {
+        biased;
+        // The hub is killed with its handle; it has nothing to lose yet.
+        () = stop.heard() => return Ok(()),
+        stage = Stage::set(args) => stage?,
+    };
+    let mut fleet = None;
+    let shown = tokio::select! {
+        biased;
+        () = stop.heard() => Ok(()),
+        shown = stage.show(args, &mut fleet) => shown,
+    };
+    if let Some(mut fleet) = fleet {
+        fleet.stop_all().await;
+    }
+    let ended = stage.hub.terminate().await;
+    shown?;
+    let status = ended?;
+    ensure!(status.success(), "the hub ended with {status}");
+    Ok(())
+}
+
+/// The hub and what belongs to it.
+struct Stage {
+    hub: HubProcess,
+    client: HubClient,
+    /// Removed when the demo ends.
+    _scratch: TempDir,
+}
+
+impl Stage {
+    /// Starts the hub and waits for it.
+    async fn set(args: &DemoArgs) -> anyhow::Result<Self> {
+        let scratch = tempfile::Builder::new().prefix("fanfare-demo-").tempdir()?;
+        let https = choose_port(args.bind, 443)?;
+        let mqtts = choose_port(args.bind, 8883)?;
+        for reason in [&https.reason, &mqtts.reason].into_iter().flatten() {
+            say(&format!("Note: {reason}."));
+        }
+        let loopback = args.bind == IpAddr::from([127, 0, 0, 1]);
+        let options = HubOptions {
+            program: std::env::current_exe()?,
+            data_dir: args
+                .data_dir
+                .clone()
+                .unwrap_or_else(|| scratch.path().join("data")),
+            log_file: scratch.path().join("serve.log"),
+            bind: args.bind,
+            host_name: if loopback {
+                "localhost".to_owned()
+            } else {
+                args.bind.to_string()
+            },
+            https_port: https.port,
+            mqtts_port: mqtts.port,
+            mqtt_plain_port: None,
+        };
+        say("Starting a hub ...");
+        let hub = HubProcess::start(options, READY_WITHIN).await?;
+        let client = hub.options().client("iothubowner").await?;
+        Ok(Self {
+            hub,
+            client,
+            _scratch: scratch,
+        })
+    }
+
+    /// The whole demo; returns when it is over, with `--exit` as soon as the result is printed.
+    async fn show(&self, args: &DemoArgs, fleet: &mut Option<Fleet>) -> anyhow::Result<()> {
+        let doors = plan::doors();
+        register(&self.client, &doors).await?;
+        *fleet = Some(connect(self.hub.options(), &doors).await?);
+        let report = run_jobs(&self.client.jobs(), &doors).await?;
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            println!("{}", report.table());
+            for sentence in report.sentences() {
+                println!("{sentence}");
+            }
+        }
+        if args.exit {
+            return Ok(());
+        }
+        say(&self.farewell().await?);
+        std::future::pending().await
+    }
+
+    /// How to go on with the hub that stays up.
+    async fn farewell(&self) -> anyhow::Result<String> {
+        let options = self.hub.options();
+        let string = options.connection_string("iothubowner").await?;
+        let ca = absolute(&options.data_dir.join("ca.pem"))?;
+        Ok(format!(
+            "\nThe hub stays up until Ctrl-C: HTTPS on {}, MQTT on {}:{}.\n  {string}\n  export NODE_EXTRA_CA_CERTS={ca} REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca}",
+            options.endpoint(),
+            options.host_name,
+            options.mqtts_port
+        ))
+    }
+}
+
+/// Registers the doors with their tags, a hundred in a call.
+async fn register(client: &HubClient, doors: &[Door]) -> anyhow::Result<()> {
+    say(&format!(
+        "Registering {} devices with tags ...",
+        doors.len()
+    ));
+    let devices: Vec<_> = doors.iter().map(Door::new_device).collect();
+    let outcome = client
+        .put_devices(&devices)
+        .await
+        .context("cannot register the devices")?;
+    ensure!(
+        outcome.errors.is_empty(),
+        "devices were refused: {:?}",
+        outcome.errors
+    );
+    Ok(())
+}
+
+/// Connects the doors that are meant to be online.
+async fn connect(options: &HubOptions, doors: &[Door]) -> anyhow::Result<Fleet> {
+    let address = SocketAddr::new(options.bind, options.mqtts_port);
+    let target = FleetTarget::tls(&*options.host_name, address, &options.ca_pem()?)?;
+    let mut fleet = Fleet::new(
+        target,
+        FleetOptions {
+            seed: SEED,
+            ..FleetOptions::default()
+        },
+    );
+    for door in doors {
+        fleet.add(door.spec.clone());
+    }
+    fleet.start_all();
+    let online = doors.iter().filter(|door| door.spec.connects()).count();
+    timeout(ONLINE_WITHIN, fleet.wait_online(online))
+        .await
+        .with_context(|| {
+            format!(
+                "only {} of {online} devices came online",
+                fleet.stats().online
+            )
+        })?;
+    say(&format!(
+        "{online} of {} devices are online over MQTT with TLS.",
+        doors.len()
+    ));
+    Ok(fleet)
+}
+
+/// Schedules both jobs, shows them until both have ended, and collects the rows.
+async fn run_jobs(jobs: &JobClient, doors: &[Door]) -> anyhow::Result<Report> {
+    say("Scheduling two jobs:");
+    say(&format!(
+        "  twin update  desired building '43', floor 3   WHERE {}",
+        plan::TWIN_CONDITION
+    ));
+    say(&format!(
+        "  lockDoor     {} s to answer                   WHERE {}",
+        plan::RESPONSE_TIMEOUT_S,
+        plan::METHOD_CONDITION
+    ));
+    let started = Instant::now();
+    let (twin_id, method_id) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
+    let patch = TwinPatch::desired(plan::desired());
+    jobs.schedule_twin_update(&twin_id, plan::TWIN_CONDITION, patch, None)
+        .await?;
+    let lock = DeviceMethod::new("lockDoor").response_timeout_s(plan::RESPONSE_TIMEOUT_S);
+    let window = ScheduleOptions {
+        window_s: Some(plan::METHOD_WINDOW_S),
+        ..ScheduleOptions::default()
+    };
+    jobs.schedule_device_method(&method_id, plan::METHOD_CONDITION, lock, window)
+        .await?;
+
+    let progress = Progress::new();
+    let ended = tokio::try_join!(
+        watch(jobs, &twin_id, progress.job("twin update")),
+        watch(jobs, &method_id, progress.job("lockDoor")),
+    )?;
+    let took_s = started.elapsed().as_secs_f64();
+    let rows = tokio::try_join!(
+        jobs.device_jobs(&twin_id).collect(),
+        jobs.device_jobs(&method_id).collect(),
+    )?;
+    Ok(Report::new(doors, ended, rows, took_s))
+}
+
+/// Looks at a job until it has ended.
+async fn watch(jobs: &JobClient, job_id: &str, mut progress: JobProgress) -> anyhow::Result<Job> {
+    let mut look = interval(LOOK_PAUSE);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let job = jobs.get_job(job_id).await?;
+        progress.show(&job);
+        if job.status.is_terminal() {
+            return Ok(job);
+        }
+    }
+}
+
+fn absolute(path: &Path) -> anyhow::Result<String> {
+    Ok(std::path::absolute(path)?.display().to_string())
+}
+
+/// What is not the result goes to standard error, so that `--json` stays clean.
+#[allow(
+    clippy::print_stderr,
+    reason = "what is not the result goes to standard error"
+)]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

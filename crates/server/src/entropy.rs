@@ -1,0 +1,13 @@
+//! The operating system's randomness as the hub's port of chance.
+
+use fanfare_hub::ports::Entropy;
+
+/// Randomness of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the operating system has randomness");
+    }
+}

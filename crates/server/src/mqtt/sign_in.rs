@@ -1,0 +1,201 @@
+//! How a connection becomes a device's: handshake, CONNECT, proof, and its place in presence.
+//!
+//! A stranger costs little and not for long; whoever is refused hears one return code, and never the one
+//! that makes an SDK give up when the hub itself is at fault. What a session may do is `session`'s.
+
+use std::{future::poll_fn, io, sync::Arc};
+
+use fanfare_hub::{
+    Hub,
+    ids::IdentityKey,
+    ports::store::SignIn,
+    presence::ConnectionId,
+};
+use fanfare_wire::sas::host_matches;
+use rmqtt_codec::v3::{ConnectAckReason, Packet};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Door, codec,
+    codec::PacketError,
+    link::{DeviceLink, Wants},
+    session::{self, Claim, Opening, Session},
+    transport::{self, Incoming, Outgoing},
+};
+use crate::telemetry::ConnectionCount;
+
+/// A device that was let in.
+pub(super) struct Admitted {
+    /// What it says.
+    pub(super) incoming: Incoming,
+    /// Its session.
+    pub(super) session: Session,
+    /// Its place in presence.
+    pub(super) place: Place,
+}
+
+/// A connection's place in presence; given up when dropped.
+pub(super) struct Place {
+    hub: Arc<Hub>,
+    /// Whose it is.
+    pub(super) key: IdentityKey,
+    /// Which connection of theirs.
+    pub(super) connection: ConnectionId,
+    /// The handle others have.
+    pub(super) link: Arc<DeviceLink>,
+    _count: ConnectionCount,
+}
+
+impl Place {
+    fn take(hub: &Arc<Hub>, key: IdentityKey, link: DeviceLink) -> Self {
+        let link = Arc::new(link);
+        let connection = hub.presence.attach(key, link.clone(), hub.clock.now());
+        Self { hub: hub.clone(), key, connection, link, _count: ConnectionCount::open("mqtt") }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.hub.presence.detach(self.key, self.connection, self.hub.clock.now());
+        self.link.close();
+    }
+}
+
+/// Lets a device in, or not; whoever is not let in has heard why, if there was a CONNECT to answer.
+pub(super) async fn sign_in(door: &Door, stream: TcpStream) -> Option<Admitted> {
+    // Small packets in both directions: waiting for company would only delay them.
+    stream.set_nodelay(true).ok()?;
+    let until = Instant::now() + door.gateway.limits.sign_in;
+    let mut stop = door.stop.clone();
+    let greeting = tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => return None,
+        greeting = timeout_at(until, greet(door, stream)) => greeting,
+    };
+    let Greeting { incoming, outgoing, claim } = match greeting {
+        Ok(Ok(greeting)) => greeting,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection ended before its CONNECT");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!("a connection took too long to sign in");
+            return None;
+        }
+    };
+    match claim {
+        Ok(claim) => admit(door, claim, incoming, outgoing).await,
+        Err(code) => {
+            refuse(outgoing, code);
+            None
+        }
+    }
+}
+
+struct Greeting {
+    incoming: Incoming,
+    outgoing: Outgoing,
+    claim: Result<Claim, ConnectAckReason>,
+}
+
+/// Handshake and CONNECT.
+async fn greet(door: &Door, stream: TcpStream) -> io::Result<Greeting> {
+    let (mut incoming, mut outgoing) = transport::accept(stream, door.tls.clone()).await?;
+    let claim = loop {
+        match incoming.packets.next() {
+            Ok(Some(Packet::Connect(connect))) => break Claim::read(&connect),
+            Ok(Some(_)) => return Err(io::Error::other("the first packet is not CONNECT")),
+            Ok(None) => {}
+            Err(PacketError::Level) => break Err(ConnectAckReason::UnacceptableProtocolVersion),
+            Err(PacketError::ClientId) => break Err(ConnectAckReason::IdentifierRejected),
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        poll_fn(|cx| incoming.poll_fill(cx, |wire, packets| outgoing.open(wire, packets))).await?;
+    };
+    Ok(Greeting { incoming, outgoing, claim })
+}
+
+fn refuse(mut outgoing: Outgoing, code: ConnectAckReason) {
+    // A device that is gone already needs no answer.
+    let _ = outgoing.send(&[&codec::encode(session::refusal(code))]);
+}
+
+async fn admit(
+    door: &Door,
+    claim: Claim,
+    mut incoming: Incoming,
+    outgoing: Outgoing,
+) -> Option<Admitted> {
+    let hub = &door.gateway.hub;
+    let (known, expires) = match prove(door, &claim).await {
+        Ok(proof) => proof,
+        Err(code) => {
+            tracing::debug!(device.id = %claim.id, ?code, "a device was refused");
+            refuse(outgoing, code);
+            return None;
+        }
+    };
+    let link = DeviceLink::new(claim.id.clone(), outgoing, hub.clock.now());
+    let place = Place::take(hub, known.identity.key, link);
+    if let Err(code) = settle(door, &claim, &known).await {
+        place.link.send(&codec::encode(session::refusal(code)));
+        return None;
+    }
+    let kept = known.session.as_ref().filter(|_| claim.is_durable);
+    let session = Session::open(&Opening {
+        claim: &claim,
+        kept,
+        now: Instant::now(),
+        expires,
+        ready_after: door.gateway.limits.ready_after_restore,
+    });
+    incoming.packets.widen();
+    let connack = codec::encode(session::welcome(kept.is_some()));
+    let wants = Wants { calls: session.wants_calls(), desired: session.wants_desired() };
+    place.link.welcome(&connack, wants, known.desired_version);
+    Some(Admitted { incoming, session, place })
+}
+
+/// Whether the claim is true: what is known of the device, and when its token ends. compat: MQTT-11
+async fn prove(door: &Door, claim: &Claim) -> Result<(SignIn, Instant), ConnectAckReason> {
+    let hosts: Vec<_> = door.gateway.access.hosts().collect();
+    if !host_matches(&claim.host, &hosts) {
+        return Err(ConnectAckReason::NotAuthorized);
+    }
+    let hub = &door.gateway.hub;
+    let known = match hub.sessions.open(&claim.id).await {
+        Ok(known) => known.ok_or(ConnectAckReason::NotAuthorized)?,
+        Err(error) => {
+            tracing::warn!(device.id = %claim.id, %error, "a device could not be looked up");
+            return Err(ConnectAckReason::ServiceUnavailable);
+        }
+    };
+    let now = hub.clock.now();
+    let expiry = door
+        .gateway
+        .access
+        .verify_device(&claim.token, &known.identity, now)
+        .map_err(|_| ConnectAckReason::NotAuthorized)?;
+    let unbounded = || Instant::now() + std::time::Duration::from_secs(u64::from(u32::MAX));
+    let expires = Instant::now().checked_add(expiry.since(now)).unwrap_or_else(unbounded);
+    Ok((known, expires))
+}
+
+/// What must hold once the connection is visible. A device whose rights changed meanwhile is asked to come
+/// again, since it may still have them: some SDKs stop for good when they hear "not authorized".
+async fn settle(door: &Door, claim: &Claim, known: &SignIn) -> Result<(), ConnectAckReason> {
+    let again = ConnectAckReason::ServiceUnavailable;
+    let sessions = &door.gateway.hub.sessions;
+    let identity = &known.identity;
+    let is_current = sessions.is_current(&identity.id, identity.generation, identity.etag).await;
+    if !is_current.map_err(|_| again)? || *door.stop.borrow() {
+        return Err(again);
+    }
+    if !claim.is_durable && known.session.is_some() {
+        sessions.keep(identity.key, None).await.map_err(|_| again)?;
+    }
+    Ok(())
+}

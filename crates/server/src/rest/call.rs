@@ -1,0 +1,178 @@
+//! One request after its rights are proven: path ids, query parameters, headers and the whole body.
+//!
+//! Everything is bounded before it is read; a body over its route's limit is refused unread.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    RequestPartsExt as _,
+    extract::{FromRequest, Query, RawPathParams, Request},
+    http::{HeaderMap, header::IF_MATCH},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use fanfare_hub::{
+    access::{Action, Rights},
+    ids::{DeviceId, IdentityId, ModuleId},
+};
+use fanfare_wire::{
+    decode,
+    error::ErrorCode,
+    etag::IfMatch,
+    http::{API_VERSION_PARAMETER, ApiVersion},
+    query::{HEADER_CONTINUATION, HEADER_MAX_ITEM_COUNT, PAGE_ITEMS_MAX, page_items},
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::{Rest, error::Refusal};
+use crate::auth::Unauthorized;
+
+/// What the guard found out about a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Proven {
+    /// What its token allows.
+    pub(crate) rights: Rights,
+    /// How large its body may be, in bytes.
+    pub(crate) body_max: usize,
+    /// Whether the route belongs to the contract, which has versions.
+    pub(crate) versioned: bool,
+}
+
+/// A request that may be served.
+pub(crate) struct Call {
+    rights: Rights,
+    version: Option<ApiVersion>,
+    path: Vec<(Arc<str>, String)>,
+    parameters: Vec<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// How long a caller may take to send its body.
+const BODY_WITHIN: Duration = Duration::from_secs(120);
+
+impl FromRequest<Arc<Rest>> for Call {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &Arc<Rest>) -> Result<Self, Response> {
+        Self::read(request).await.map_err(|refusal| refusal.into_response())
+    }
+}
+
+impl Call {
+    async fn read(request: Request) -> Result<Self, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let proven = *parts.extensions.get::<Proven>().ok_or(Unauthorized)?;
+        let parameters = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|_| Refusal::invalid("the query parameters cannot be decoded"))?
+            .0;
+        let version = parameters
+            .iter()
+            .find(|(name, _)| name == API_VERSION_PARAMETER)
+            .and_then(|(_, text)| ApiVersion::parse(text));
+        if proven.versioned && version.is_none() {
+            // compat: HTTP-1
+            let text = "api-version must be a date such as 2021-04-12";
+            return Err(Refusal::new(ErrorCode::InvalidProtocolVersion, text));
+        }
+        let path = parts.extract::<RawPathParams>().await.map_err(|_| {
+            Refusal::invalid("a part of the path is not percent-encoded UTF-8")
+        })?;
+        let path = path.iter().map(|(name, text)| (Arc::from(name), text.to_owned())).collect();
+        let body = read_body(body, proven.body_max).await?;
+        let headers = parts.headers;
+        Ok(Self { rights: proven.rights, version, path, parameters, headers, body })
+    }
+
+    /// A part of the path, decoded once.
+    pub(crate) fn part(&self, name: &str) -> &str {
+        let found = self.path.iter().find(|(part, _)| &**part == name);
+        found.map_or("", |(_, text)| text)
+    }
+
+    /// The device in the path. Text that no device can have is refused as absent when it is only asked
+    /// for, as invalid when it is to be created.
+    pub(crate) fn device(&self) -> Result<IdentityId, Refusal> {
+        let text = self.part("device");
+        DeviceId::parse(text).map(IdentityId::device).map_err(|_| Refusal::no_device(text))
+    }
+
+    /// The device to be created or changed.
+    pub(crate) fn new_device(&self) -> Result<IdentityId, Refusal> {
+        let id = DeviceId::parse(self.part("device"));
+        id.map(IdentityId::device).map_err(|error| Refusal::invalid(error.to_string()))
+    }
+
+    /// The module in the path, which does not exist: modules come with a later release.
+    pub(crate) fn absent_module(&self) -> Refusal {
+        let (device, module) = (self.part("device"), self.part("module"));
+        match (DeviceId::parse(device), ModuleId::parse(module)) {
+            (Err(_), _) => Refusal::no_device(device),
+            _ => Refusal::no_module(device, module),
+        }
+    }
+
+    /// A query parameter.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(known, _)| known == name);
+        found.map(|(_, text)| text.as_str())
+    }
+
+    /// A header, if it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The precondition.
+    pub(crate) fn if_match(&self) -> IfMatch {
+        IfMatch::parse(self.header(IF_MATCH.as_str()))
+    }
+
+    /// How many items the caller wants in a page, and where it begins. compat: HTTP-11, HTTP-12
+    pub(crate) fn page(&self) -> Result<(u32, Option<String>), Refusal> {
+        let wished = self
+            .header(HEADER_MAX_ITEM_COUNT)
+            .or_else(|| self.parameter("maxCount"))
+            .or_else(|| self.parameter("pageSize"));
+        let items = page_items(wished).ok_or_else(|| {
+            let text = format!("{HEADER_MAX_ITEM_COUNT} must be a number, 1 to {PAGE_ITEMS_MAX}");
+            Refusal::invalid(text)
+        })?;
+        let continuation = self.header(HEADER_CONTINUATION).filter(|token| !token.is_empty());
+        Ok((items, continuation.map(str::to_owned)))
+    }
+
+    /// The version asked for; the oldest for routes without one.
+    pub(crate) fn version(&self) -> ApiVersion {
+        self.version.unwrap_or(ApiVersion::CLASSIC_ERRORS_LAST)
+    }
+
+    /// Reads the body, whatever content type it claims.
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        Ok(decode(&self.body)?)
+    }
+
+    /// Refuses unless the token's rights allow `action`.
+    pub(crate) fn require(&self, action: Action) -> Result<(), Unauthorized> {
+        if action.is_allowed(self.rights) { Ok(()) } else { Err(Unauthorized) }
+    }
+}
+
+async fn read_body(body: axum::body::Body, max: usize) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        Refusal::new(ErrorCode::MessageTooLarge, format!("the body is larger than {max} bytes"))
+    };
+    use http_body::Body as _;
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => {
+            Err(Refusal::new(ErrorCode::GenericBadRequest, "the body could not be received"))
+        }
+        Err(_) => Err(Refusal::new(ErrorCode::GenericTimeout, "the body came too slowly")),
+    }
+}

@@ -1,0 +1,265 @@
+//! The synchronous heart of the embedded store: one SQLite file, one writer, transactions of many items.
+//!
+//! An item decides before it writes; a refusal is a value it returns, so it fails alone. An error of the
+//! database ends the transaction for every item in it, and drops what was cached, so that memory never
+//! runs ahead of the file. Knows nothing of threads; see [`super::shell`].
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use fanfare_hub::{ids::Term, ports::StoreError};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::journal::RunningJobs;
+
+/// Why a store file could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// SQLite refused.
+    #[error("the store file {path} could not be opened")]
+    Sqlite {
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A newer program wrote it.
+    #[error("the store file {path} has format {found}, this program knows formats up to {known}")]
+    Newer {
+        /// Which file.
+        path: String,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+}
+
+const MIGRATIONS: [&str; 1] = [include_str!(
+    "../../migrations/embedded/0001_first_light.sql"
+)];
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// KiB of page cache of the writer; readers have a quarter each.
+const CACHE_KIB: i64 = 64 * 1024;
+
+/// The writer.
+pub(crate) struct Core {
+    db: Connection,
+    term: Term,
+    running: RunningJobs,
+    commits: u64,
+    /// Tests crash here: commits that may still happen.
+    commits_left: Option<u64>,
+}
+
+/// One transaction under way.
+pub(crate) struct Writer<'a> {
+    /// The open transaction.
+    pub(crate) db: &'a Connection,
+    /// This start's number.
+    pub(crate) term: Term,
+    /// Ledgers and segment heads of running jobs.
+    pub(crate) running: &'a mut RunningJobs,
+}
+
+/// Something to do inside a transaction.
+pub(crate) trait Item: Send {
+    /// Does it. An error ends the transaction for every item in it.
+    fn run(&mut self, writer: &mut Writer<'_>) -> Result<(), StoreError>;
+
+    /// Answers whoever waits, after the commit or its failure.
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+impl Core {
+    /// Opens or creates the file, brings it up to date, and begins a new term.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let fail = |source| OpenError::Sqlite {
+            path: path.display().to_string(),
+            source,
+        };
+        let mut db = Connection::open(path).map_err(fail)?;
+        configure(&db, CACHE_KIB).map_err(fail)?;
+        let found = format_of(&db).map_err(fail)?;
+        let known = MIGRATIONS.len() as u32;
+        if found > known {
+            return Err(OpenError::Newer {
+                path: path.display().to_string(),
+                found,
+                known,
+            });
+        }
+        for (index, migration) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+            let tx = db.transaction().map_err(fail)?;
+            tx.execute_batch(migration).map_err(fail)?;
+            tx.pragma_update(None, "user_version", index as u32 + 1)
+                .map_err(fail)?;
+            tx.commit().map_err(fail)?;
+        }
+        let term = next_number(&db, "term").map_err(fail)?;
+        Ok(Self {
+            db,
+            term: Term(term as u32),
+            running: RunningJobs::default(),
+            commits: 0,
+            commits_left: None,
+        })
+    }
+
+    /// The number of this start.
+    pub(crate) fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Commits so far.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// Lets `commits` more commits happen; every later one fails, as after a crash.
+    pub(crate) fn crash_after(&mut self, commits: u64) {
+        self.commits_left = Some(commits);
+    }
+
+    /// Runs items until `next` gives no more, in one transaction; commits; answers all.
+    pub(crate) fn commit(&mut self, mut next: impl FnMut() -> Option<Box<dyn Item>>) {
+        let Some(first) = next() else { return };
+        let mut done = Vec::new();
+        let result = self.transaction(first, &mut next, &mut done);
+        if result.is_err() {
+            self.running = RunningJobs::default();
+        }
+        for item in done {
+            item.finish(result.clone());
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        first: Box<dyn Item>,
+        next: &mut impl FnMut() -> Option<Box<dyn Item>>,
+        done: &mut Vec<Box<dyn Item>>,
+    ) -> Result<(), StoreError> {
+        let began = self.db.unchecked_transaction().map_err(unavailable);
+        let mut item = Some(first);
+        let mut writer = Writer {
+            db: &self.db,
+            term: self.term,
+            running: &mut self.running,
+        };
+        let mut ran = Ok(());
+        while let Some(mut current) = item.take() {
+            if began.is_ok() {
+                ran = current.run(&mut writer);
+            }
+            done.push(current);
+            if began.is_ok() && ran.is_ok() {
+                item = next();
+            }
+        }
+        let transaction = began?;
+        ran?;
+        match &mut self.commits_left {
+            Some(0) => return Err(StoreError::Unavailable("crashed for a test".into())),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        transaction.commit().map_err(unavailable)?;
+        self.commits += 1;
+        Ok(())
+    }
+
+    /// One step of background work on journals, in a transaction of its own, if any is due. `idle` tells
+    /// that nobody waits, so work that only pays later may be done now. Returns whether it did anything.
+    pub(crate) fn maintain(&mut self, idle: bool) -> Result<bool, StoreError> {
+        let Some(step) = self.running.next_step(idle) else {
+            return Ok(false);
+        };
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        let mut item: Option<Box<dyn Item>> = Some(Box::new(MaintenanceItem { step, answer }));
+        self.commit(|| item.take());
+        match answered.try_recv() {
+            Ok(result) => result.map(|()| true),
+            Err(_) => Err(StoreError::Unavailable("maintenance did not run".into())),
+        }
+    }
+}
+
+struct MaintenanceItem {
+    step: super::journal::MaintenanceStep,
+    answer: std::sync::mpsc::SyncSender<Result<(), StoreError>>,
+}
+
+impl Item for MaintenanceItem {
+    fn run(&mut self, writer: &mut Writer<'_>) -> Result<(), StoreError> {
+        super::journal::maintain(writer, &self.step)
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+        // The receiver lives until the commit returned; it cannot be gone.
+        let _ = self.answer.send(committed);
+    }
+}
+
+/// A connection for reads; sees what was committed when its transaction began.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let fail = |source| OpenError::Sqlite {
+        path: path.display().to_string(),
+        source,
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(fail)?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    db.pragma_update(None, "cache_size", -CACHE_KIB / 4)
+        .map_err(fail)?;
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(db)
+}
+
+/// A connection that moves committed pages from the log into the file.
+pub(crate) fn open_checkpointer(path: &Path) -> Result<Connection, OpenError> {
+    let fail = |source| OpenError::Sqlite {
+        path: path.display().to_string(),
+        source,
+    };
+    let db = Connection::open(path).map_err(fail)?;
+    configure(&db, 1024).map_err(fail)?;
+    Ok(db)
+}
+
+fn configure(db: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", "full")?;
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
+    db.pragma_update(None, "cache_size", -cache_kib)?;
+    db.pragma_update(None, "temp_store", "memory")?;
+    db.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+fn format_of(db: &Connection) -> rusqlite::Result<u32> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Takes the next number of a counter of the table `hub`, starting at 1.
+pub(crate) fn next_number(db: &Connection, counter: &str) -> rusqlite::Result<u64> {
+    let mut statement = db.prepare_cached(
+        "INSERT INTO hub (name, value) VALUES (?1, 1)
+         ON CONFLICT (name) DO UPDATE SET value = value + 1
+         RETURNING value",
+    )?;
+    let value: Option<u64> = statement
+        .query_row([counter], |row| row.get(0))
+        .optional()?;
+    value.ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
+
+/// What an error of SQLite means for the caller.
+pub(crate) fn unavailable(error: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => StoreError::Corrupt(Arc::from(error.to_string())),
+        _ => StoreError::Unavailable(Arc::from(error.to_string())),
+    }
+}

@@ -1,0 +1,86 @@
+//! The store on one machine: SQLite in one file.
+//!
+//! [`core`] is the writer and its transactions, [`shell`] the threads around it; the other files say what
+//! each aggregate reads and writes, one `impl` of its port trait each.
+
+mod core;
+mod device_jobs;
+mod jobs;
+mod journal;
+mod merge;
+mod policies;
+mod queries;
+mod registry;
+mod rows;
+mod segment;
+mod sessions;
+mod shell;
+mod twins;
+
+use std::path::{Path, PathBuf};
+
+use fanfare_hub::{
+    ids::Term,
+    ports::{Store, StoreError},
+};
+
+pub use self::core::OpenError;
+use self::shell::Shell;
+
+/// A store in one file.
+pub struct Embedded {
+    shell: Shell,
+    path: PathBuf,
+}
+
+impl Embedded {
+    /// Opens or creates the file, with threads around it. The caller makes sure that no other process
+    /// writes to it.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Ok(Self {
+            shell: Shell::threads(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Opens or creates the file without threads: every call runs on the caller's.
+    pub fn open_inline(path: &Path) -> Result<Self, OpenError> {
+        Ok(Self {
+            shell: Shell::inline(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Which file it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Durable commits since it was opened.
+    pub fn commits(&self) -> u64 {
+        self.shell.commits()
+    }
+
+    /// Lets `commits` more commits happen and fails every later one, as if the process had died there.
+    /// For stores opened inline; no effect on others.
+    pub fn crash_after(&self, commits: u64) {
+        if let Shell::Inline(inline) = &self.shell {
+            inline.core().crash_after(commits);
+        }
+    }
+
+    /// Does maintenance of journals until none is due, also such that only pays later. For stores opened
+    /// inline; others do it by themselves.
+    pub fn maintain(&self) -> Result<(), StoreError> {
+        if let Shell::Inline(inline) = &self.shell {
+            while inline.core().maintain(true)? {}
+        }
+        Ok(())
+    }
+}
+
+impl Store for Embedded {
+    fn term(&self) -> Term {
+        self.shell.term()
+    }
+}

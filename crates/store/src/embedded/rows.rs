@@ -1,0 +1,479 @@
+//! Rows of `identity` and `twin`: their keys, their columns, and the document a scan looks at.
+//!
+//! [`StoredRow`] answers a query's paths from the stored bytes. It builds no tree: sections are cut out
+//! of the record and searched as text; settings, metadata and last activity are fetched when somebody
+//! asks for them. A row that cannot be read makes the whole scan fail ([`StoredRow::fault`]), because
+//! leaving a device out of a job silently is worse.
+
+use std::{
+    borrow::Cow,
+    cell::{OnceCell, RefCell},
+    fmt::Write as _,
+    ops::Range,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use fanfare_hub::{
+    ids::{DeviceId, Etag, Generation, IdentityId, IdentityKey, ModuleId, Space},
+    ports::store::{IdentityRow, StoreError, Twin},
+    query::{Document, Json, Path, PropertySection, RootField, Section, Value},
+    registry::{Identity, Status},
+    time::Timestamp,
+    twin::document::{Metadata, Properties, TwinDocument},
+};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::{
+    core::unavailable,
+    registry::record::{AuthenticationRecord, IdentityRecord},
+    twins::record::{PackedMetadata, Sections, parse_section, unpack_metadata},
+};
+use crate::record::corrupt;
+
+const SPACE_SHIFT: u32 = 32;
+const WHAT: &str = "an identity row";
+
+/// The key of a row: space << 32 | ordinal.
+pub(super) fn row_key(key: IdentityKey) -> i64 {
+    space_keys(key.space).start + i64::from(key.ordinal)
+}
+
+/// The inverse of [`row_key`].
+pub(super) fn identity_key(row_key: i64) -> IdentityKey {
+    let space = if row_key < 1 << SPACE_SHIFT {
+        Space::Devices
+    } else {
+        Space::Modules
+    };
+    IdentityKey {
+        space,
+        ordinal: row_key as u32,
+    }
+}
+
+/// All keys of a space.
+pub(super) fn space_keys(space: Space) -> Range<i64> {
+    match space {
+        Space::Devices => 0..1 << SPACE_SHIFT,
+        Space::Modules => 1 << SPACE_SHIFT..2 << SPACE_SHIFT,
+    }
+}
+
+/// The column `module_id` of an identity; empty for devices.
+pub(super) fn module_column(id: &IdentityId) -> &str {
+    id.module.as_ref().map_or("", ModuleId::as_str)
+}
+
+/// The name in two columns.
+pub(super) fn name_of(device_id: &str, module_id: &str) -> Result<IdentityId, StoreError> {
+    let refused = |_| corrupt(WHAT, "has a name that is none");
+    let device = DeviceId::parse(device_id).map_err(refused)?;
+    let module = match module_id {
+        "" => None,
+        name => Some(ModuleId::parse(name).map_err(refused)?),
+    };
+    Ok(IdentityId { device, module })
+}
+
+/// The columns that [`identity_of`] and [`StoredRow::new`] read, in their order.
+macro_rules! identity_columns {
+    () => {
+        "identity.key, identity.device_id, identity.module_id, identity.generation, identity.etag,
+         identity.enabled, identity.record"
+    };
+}
+pub(super) use identity_columns;
+
+/// The columns after [`identity_columns`] that [`StoredRow::new`] reads.
+macro_rules! twin_columns {
+    () => {
+        "twin.version, twin.etag, twin.desired_version, twin.reported_version, twin.record"
+    };
+}
+pub(super) use twin_columns;
+
+const TWIN_COLUMNS_AT: usize = 7;
+
+/// The identity in a row that begins with [`identity_columns`].
+pub(super) fn identity_of(row: &Row<'_>) -> Result<Identity, StoreError> {
+    IdentityColumns::new(row)?.decode(IdentityRecord::open(bytes(row, 6)?)?)
+}
+
+#[derive(Clone, Copy)]
+struct IdentityColumns<'a> {
+    key: i64,
+    device_id: &'a str,
+    module_id: &'a str,
+    generation: u64,
+    etag: u64,
+    enabled: bool,
+}
+
+impl<'a> IdentityColumns<'a> {
+    fn new(row: &'a Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            key: integer(row, 0)?,
+            device_id: text(row, 1)?,
+            module_id: text(row, 2)?,
+            generation: integer(row, 3)? as u64,
+            etag: integer(row, 4)? as u64,
+            enabled: integer(row, 5)? != 0,
+        })
+    }
+
+    fn status(&self) -> Status {
+        if self.enabled {
+            Status::Enabled
+        } else {
+            Status::Disabled
+        }
+    }
+
+    fn decode(&self, record: IdentityRecord) -> Result<Identity, StoreError> {
+        Ok(Identity {
+            id: name_of(self.device_id, self.module_id)?,
+            key: identity_key(self.key),
+            generation: Generation(self.generation),
+            etag: Etag(self.etag),
+            status_updated: Timestamp(record.status_updated),
+            settings: record.into_settings(self.status()),
+        })
+    }
+}
+
+/// One identity and its twin inside a read.
+pub(super) struct StoredRow<'a> {
+    db: &'a Connection,
+    columns: IdentityColumns<'a>,
+    settings_record: &'a [u8],
+    version: u64,
+    etag: u64,
+    desired_version: u64,
+    reported_version: u64,
+    sections: Sections<'a>,
+    settings: OnceCell<IdentityRecord>,
+    metadata: OnceCell<[Metadata; 2]>,
+    fault: RefCell<Option<StoreError>>,
+}
+
+impl<'a> StoredRow<'a> {
+    /// A row of [`identity_columns`] and [`twin_columns`].
+    pub(super) fn new(db: &'a Connection, row: &'a Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            db,
+            columns: IdentityColumns::new(row)?,
+            settings_record: bytes(row, 6)?,
+            version: integer(row, TWIN_COLUMNS_AT)? as u64,
+            etag: integer(row, TWIN_COLUMNS_AT + 1)? as u64,
+            desired_version: integer(row, TWIN_COLUMNS_AT + 2)? as u64,
+            reported_version: integer(row, TWIN_COLUMNS_AT + 3)? as u64,
+            sections: Sections::open(bytes(row, TWIN_COLUMNS_AT + 4)?)?,
+            settings: OnceCell::new(),
+            metadata: OnceCell::new(),
+            fault: RefCell::new(None),
+        })
+    }
+
+    /// What could not be read while the row was looked at.
+    pub(super) fn fault(&self) -> Option<StoreError> {
+        self.fault.take()
+    }
+
+    /// Keeps the error for [`StoredRow::fault`].
+    fn noted<T>(&self, result: Result<T, StoreError>) -> Option<T> {
+        result.map_err(|error| self.fault.replace(Some(error))).ok()
+    }
+
+    fn settings(&self) -> Option<&IdentityRecord> {
+        if self.settings.get().is_none() {
+            let record = self.noted(IdentityRecord::open(self.settings_record))?;
+            return Some(self.settings.get_or_init(|| record));
+        }
+        self.settings.get()
+    }
+
+    fn metadata(&self, section: PropertySection) -> Option<&Metadata> {
+        if self.metadata.get().is_none() {
+            let both = self.noted(read_metadata(self.db, self.columns.key))?;
+            self.metadata.get_or_init(|| both);
+        }
+        let [desired, reported] = self.metadata.get()?;
+        Some(match section {
+            PropertySection::Desired => desired,
+            PropertySection::Reported => reported,
+        })
+    }
+
+    fn properties(&self, section: PropertySection) -> (&'a str, u64) {
+        match section {
+            PropertySection::Desired => (self.sections.desired, self.desired_version),
+            PropertySection::Reported => (self.sections.reported, self.reported_version),
+        }
+    }
+
+    fn field(&self, field: RootField) -> Option<Value<'_>> {
+        Some(match field {
+            RootField::DeviceId => Value::str(self.columns.device_id),
+            RootField::ModuleId if self.columns.module_id.is_empty() => Value::Undefined,
+            RootField::ModuleId => Value::str(self.columns.module_id),
+            RootField::ManagedBy => Value::Undefined,
+            RootField::Etag => string(twin_etag(self.etag)),
+            RootField::DeviceEtag => string(identity_etag(self.columns.etag)),
+            RootField::Status => Value::str(match self.columns.status() {
+                Status::Enabled => "enabled",
+                Status::Disabled => "disabled",
+            }),
+            RootField::StatusReason => nullable(self.settings()?.status_reason.as_deref()),
+            RootField::StatusUpdateTime => moment(Timestamp(self.settings()?.status_updated)),
+            RootField::ConnectionState => Value::str("Disconnected"),
+            RootField::LastActivityTime => {
+                moment(self.noted(read_activity(self.db, self.columns.key))?)
+            }
+            RootField::CloudToDeviceMessageCount => Value::from(0),
+            RootField::ModelId => Value::str(""),
+            RootField::Version => Value::from(self.version as i64),
+            RootField::Properties => object(format!(
+                "{{\"desired\":{},\"reported\":{}}}",
+                self.section_text(PropertySection::Desired)?,
+                self.section_text(PropertySection::Reported)?,
+            )),
+            _ => {
+                return self
+                    .settings()
+                    .map(|settings| settings_field(settings, field));
+            }
+        })
+    }
+
+    /// The section as the contract shows it, with `$metadata` and `$version`.
+    fn section_text(&self, section: PropertySection) -> Option<String> {
+        let (values, version) = self.properties(section);
+        let metadata = self.metadata(section)?;
+        let open = values
+            .strip_suffix('}')
+            .ok_or_else(|| corrupt(WHAT, "has a section cut short"));
+        let mut out = self.noted(open)?.to_owned();
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str("\"$metadata\":");
+        print_metadata(metadata, &mut out);
+        // Writing to a String cannot fail.
+        let _ = write!(out, ",\"$version\":{version}}}");
+        Some(out)
+    }
+}
+
+impl Document for StoredRow<'_> {
+    fn value(&self, path: &Path) -> Value<'_> {
+        match path {
+            Path::Field(field) => self.field(*field),
+            Path::Section(Section::Tags, keys) => Some(inside(self.sections.tags, keys)),
+            Path::Section(Section::Desired, keys) if keys.is_empty() => {
+                self.section_text(PropertySection::Desired).map(object)
+            }
+            Path::Section(Section::Reported, keys) if keys.is_empty() => {
+                self.section_text(PropertySection::Reported).map(object)
+            }
+            Path::Section(Section::Desired, keys) => Some(inside(self.sections.desired, keys)),
+            Path::Section(Section::Reported, keys) => Some(inside(self.sections.reported, keys)),
+            Path::Version(section) => Some(Value::from(self.properties(*section).1 as i64)),
+            Path::Metadata(section, keys) => self
+                .metadata(*section)
+                .map(|metadata| metadata_value(metadata, keys)),
+            Path::Job(_) | Path::JobOutcome(_) | Path::JobError(_) => None,
+        }
+        .unwrap_or(Value::Undefined)
+    }
+}
+
+impl IdentityRow for StoredRow<'_> {
+    fn key(&self) -> IdentityKey {
+        identity_key(self.columns.key)
+    }
+
+    fn twin(&self) -> Result<Twin, StoreError> {
+        let [desired, reported] = match self.metadata.get() {
+            Some(both) => both.clone(),
+            None => read_metadata(self.db, self.columns.key)?,
+        };
+        let properties = |text, metadata, version| {
+            parse_section(text).map(|values| Properties {
+                values,
+                metadata,
+                version,
+            })
+        };
+        Ok(Twin {
+            identity: self
+                .columns
+                .decode(IdentityRecord::open(self.settings_record)?)?,
+            document: TwinDocument {
+                tags: parse_section(self.sections.tags)?,
+                desired: properties(self.sections.desired, desired, self.desired_version)?,
+                reported: properties(self.sections.reported, reported, self.reported_version)?,
+                version: self.version,
+                etag: Etag(self.etag),
+            },
+            last_activity: read_activity(self.db, self.columns.key)?,
+        })
+    }
+}
+
+const SELECT_METADATA: &str = "SELECT metadata FROM twin WHERE key = ?1";
+
+fn read_metadata(db: &Connection, key: i64) -> Result<[Metadata; 2], StoreError> {
+    let mut select = db.prepare_cached(SELECT_METADATA).map_err(unavailable)?;
+    let stored: Vec<u8> = select
+        .query_row([key], |row| row.get(0))
+        .map_err(unavailable)?;
+    let packed = PackedMetadata::open(&stored)?;
+    Ok([
+        unpack_metadata(&packed.desired)?,
+        unpack_metadata(&packed.reported)?,
+    ])
+}
+
+const SELECT_ACTIVITY: &str = "SELECT at FROM activity WHERE key = ?1";
+
+fn read_activity(db: &Connection, key: i64) -> Result<Timestamp, StoreError> {
+    let mut select = db.prepare_cached(SELECT_ACTIVITY).map_err(unavailable)?;
+    let at = select
+        .query_row([key], |row| row.get(0))
+        .optional()
+        .map_err(unavailable)?;
+    Ok(at.map_or(Timestamp::NEVER, Timestamp))
+}
+
+fn settings_field(settings: &IdentityRecord, field: RootField) -> Value<'_> {
+    use AuthenticationRecord::{CertificateAuthority, None as Nothing, Sas, SelfSigned};
+    let (primary, secondary) = match &settings.authentication {
+        SelfSigned { primary, secondary } => (primary.as_deref(), secondary.as_deref()),
+        Sas { .. } | CertificateAuthority | Nothing => (None, None),
+    };
+    match field {
+        RootField::AuthenticationType => Value::str(match &settings.authentication {
+            Sas { .. } => "sas",
+            SelfSigned { .. } => "selfSigned",
+            CertificateAuthority => "certificateAuthority",
+            Nothing => "none",
+        }),
+        RootField::X509Thumbprint => object(format!(
+            "{{\"primaryThumbprint\":{},\"secondaryThumbprint\":{}}}",
+            json(&primary),
+            json(&secondary)
+        )),
+        RootField::PrimaryThumbprint => nullable(primary),
+        RootField::SecondaryThumbprint => nullable(secondary),
+        RootField::Capabilities => object(format!("{{\"iotEdge\":{}}}", settings.edge)),
+        RootField::IotEdge => Value::Bool(settings.edge),
+        RootField::DeviceScope => settings
+            .device_scope
+            .as_deref()
+            .map_or(Value::Undefined, Value::str),
+        RootField::ParentScopes if settings.parent_scopes.is_empty() => Value::Undefined,
+        RootField::ParentScopes => Value::Array(Json::Text(json(&settings.parent_scopes).into())),
+        _ => Value::Undefined,
+    }
+}
+
+/// The value at `keys` inside the text of a section.
+fn inside<'a>(section: &'a str, keys: &[Box<str>]) -> Value<'a> {
+    if keys.is_empty() {
+        return Value::Object(Json::Text(section.into()));
+    }
+    let found = sonic_rs::get(section, keys.iter().map(|key| &**key));
+    match found.map(|value| value.as_raw_cow()) {
+        Ok(Cow::Borrowed(text)) => Value::from_json_text(text).unwrap_or(Value::Undefined),
+        // Nothing at that path. (What is cut out of a borrowed text is never owned.)
+        Ok(Cow::Owned(_)) | Err(_) => Value::Undefined,
+    }
+}
+
+fn metadata_value(mut metadata: &Metadata, keys: &[Box<str>]) -> Value<'static> {
+    for (place, key) in keys.iter().enumerate() {
+        let is_last = place + 1 == keys.len();
+        match (&**key, metadata.children.get(&**key)) {
+            (_, Some(child)) => metadata = child,
+            ("$lastUpdated", None) if is_last => return moment(metadata.updated),
+            ("$lastUpdatedVersion", None) if is_last => {
+                return metadata
+                    .version
+                    .map_or(Value::Undefined, |version| (version as i64).into());
+            }
+            _ => return Value::Undefined,
+        }
+    }
+    let mut text = String::new();
+    print_metadata(metadata, &mut text);
+    object(text)
+}
+
+/// Appends `$metadata` of a section, or of a value in it.
+fn print_metadata(metadata: &Metadata, out: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{{\"$lastUpdated\":\"{}\"", metadata.updated);
+    if let Some(version) = metadata.version {
+        let _ = write!(out, ",\"$lastUpdatedVersion\":{version}");
+    }
+    for (key, child) in &metadata.children {
+        let _ = write!(out, ",{}:", json(key));
+        print_metadata(child, out);
+    }
+    out.push('}');
+}
+
+/// The spelling of a twin's etag in documents: eight bytes, big-endian, in base64. compat: TWIN-2
+fn twin_etag(counter: u64) -> String {
+    BASE64.encode(counter.to_be_bytes())
+}
+
+/// The spelling of an identity's etag in documents: its decimal digits in base64. compat: REG-6
+fn identity_etag(counter: u64) -> String {
+    BASE64.encode(counter.to_string())
+}
+
+fn string(text: String) -> Value<'static> {
+    Value::String(text.into())
+}
+
+fn object(text: String) -> Value<'static> {
+    Value::Object(Json::Text(text.into()))
+}
+
+fn moment(at: Timestamp) -> Value<'static> {
+    string(at.to_string())
+}
+
+fn nullable(text: Option<&str>) -> Value<'_> {
+    text.map_or(Value::Null, Value::str)
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("texts and lists of texts are JSON")
+}
+
+fn integer(row: &Row<'_>, column: usize) -> Result<i64, StoreError> {
+    let value = row.get_ref(column).map_err(unavailable)?;
+    value
+        .as_i64()
+        .map_err(|_| corrupt(WHAT, "has a column of another type"))
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, StoreError> {
+    let value = row.get_ref(column).map_err(unavailable)?;
+    value
+        .as_str()
+        .map_err(|_| corrupt(WHAT, "has a column of another type"))
+}
+
+/// The bytes of a column.
+pub(super) fn bytes<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a [u8], StoreError> {
+    let value = row.get_ref(column).map_err(unavailable)?;
+    value
+        .as_blob()
+        .map_err(|_| corrupt(WHAT, "has a column of another type"))
+}
+
+#[cfg(test)]
+mod tests;
