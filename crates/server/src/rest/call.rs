@@ -79,7 +79,12 @@ impl Call {
         let path = parts.extract::<RawPathParams>().await.map_err(|_| {
             Refusal::invalid("a part of the path is not percent-encoded UTF-8")
         })?;
-        let path = path.iter().map(|(name, text)| (Arc::from(name), text.to_owned())).collect();
+        let mut path: Vec<(Arc<str>, String)> =
+            path.iter().map(|(name, text)| (Arc::from(name), text.to_owned())).collect();
+        if parts.uri.path() == "/devices/query" {
+            // A route of its own, but also where a device of this name is found.
+            path.push(("device".into(), "query".to_owned()));
+        }
         let body = read_body(body, proven.body_max).await?;
         let headers = parts.headers;
         Ok(Self { rights: proven.rights, version, path, parameters, headers, body })
@@ -163,7 +168,7 @@ async fn read_body(body: axum::body::Body, max: usize) -> Result<Bytes, Refusal>
     let too_large = || {
         Refusal::new(ErrorCode::MessageTooLarge, format!("the body is larger than {max} bytes"))
     };
-    use http_body::Body as _;
+    use axum::body::HttpBody as _;
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }

@@ -1,0 +1,171 @@
+//! Device identities one at a time, statistics, and what is answered about modules until they come.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use fanfare_hub::{
+    ids::{Etag, IdentityId, Space},
+    registry::{
+        AuthenticationRequest, Identity, IdentityRequest, Precondition, Status,
+    },
+    time::Timestamp,
+    twin::document::TwinPatch,
+};
+use fanfare_wire::{
+    error::ErrorCode,
+    etag::{IfMatch, parse_identity_etag},
+    registry::{
+        AuthenticationRequest as Credentials, AuthenticationType, DeviceIdentity,
+        DeviceIdentityRequest, DeviceStatistics, IdentityStatus, ServiceStatistics,
+    },
+};
+
+use super::{Rest, call::Call, error::Refusal, reply, twin_document};
+
+/// `PUT /devices/{id}`: creates without `If-Match`, changes with it. compat: REG-3
+pub(super) async fn put(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
+    let id = call.new_device()?;
+    let request: DeviceIdentityRequest = call.decode()?;
+    if let Some(other) = request.device_id.as_deref().filter(|other| *other != id.device.as_str()) {
+        return Err(Refusal::invalid(format!("deviceId is {other} but the path names {id}")));
+    }
+    let precondition = match call.if_match() {
+        IfMatch::Absent => Precondition::Absent,
+        other => existing(&other),
+    };
+    let identity = rest.hub.registry.put(wanted(id, precondition, request)).await?;
+    Ok(reply::json(&shown(&rest, identity)))
+}
+
+/// `GET /devices/{id}`.
+pub(super) async fn show(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
+    let id = call.device()?;
+    // The twin's read also knows when the device was last heard before this start.
+    let view = rest.hub.twins.get(&id).await?;
+    let view = view.ok_or_else(|| Refusal::no_device(id.device.as_str()))?;
+    let last_activity = view.twin.last_activity;
+    Ok(reply::json(&twin_document::identity(view.twin.identity, &view.presence, last_activity)))
+}
+
+/// `DELETE /devices/{id}`.
+pub(super) async fn delete(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
+    let id = call.device()?;
+    rest.hub.registry.delete(id, existing(&call.if_match())).await?;
+    Ok(reply::nothing())
+}
+
+/// `GET /devices`: the first `top` devices, at most 1,000. compat: REG-13
+pub(super) async fn list(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
+    let top = call.parameter("top").and_then(|text| text.parse().ok());
+    let top = top.filter(|top| (1..=LIST_MAX).contains(top)).unwrap_or(LIST_MAX);
+    let identities = rest.hub.registry.list(top).await?;
+    let shown: Vec<_> = identities.into_iter().map(|identity| shown(&rest, identity)).collect();
+    Ok(reply::json(&shown))
+}
+
+/// `GET /statistics/devices`. compat: REG-8
+pub(super) async fn statistics(
+    State(rest): State<Arc<Rest>>,
+    _: Call,
+) -> Result<Response, Refusal> {
+    let count = rest.hub.registry.count().await?;
+    Ok(reply::json(&DeviceStatistics {
+        total_device_count: count.total,
+        enabled_device_count: count.enabled,
+        disabled_device_count: count.total.saturating_sub(count.enabled),
+    }))
+}
+
+/// `GET /statistics/service`. compat: REG-8
+pub(super) async fn connections(State(rest): State<Arc<Rest>>, _: Call) -> Response {
+    let connected = rest.hub.presence.connected(Space::Devices).len();
+    reply::json(&ServiceStatistics { connected_device_count: connected })
+}
+
+/// `GET /devices/{id}/modules`: none, of a device that exists.
+pub(super) async fn modules(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
+    let id = call.device()?;
+    let device = rest.hub.registry.get(&id).await?;
+    device.ok_or_else(|| Refusal::no_device(id.device.as_str()))?;
+    Ok(reply::json(&[(); 0]))
+}
+
+/// Everything asked of one module.
+pub(super) async fn module(call: Call) -> Refusal {
+    call.absent_module()
+}
+
+/// `PUT /devices/{id}/modules/{m}`.
+pub(super) async fn put_module(_: Call) -> Refusal {
+    Refusal::new(ErrorCode::InvalidOperation, "modules come with a later release")
+}
+
+const LIST_MAX: u32 = fanfare_hub::limits::REGISTRY_LIST_MAX;
+
+/// What must hold of an identity that is changed or removed; an etag that none ever had matches none.
+pub(super) fn existing(if_match: &IfMatch) -> Precondition {
+    match if_match {
+        IfMatch::Absent | IfMatch::Any => Precondition::Exists,
+        IfMatch::Tag(tag) => Precondition::Matches(etag(tag)),
+    }
+}
+
+/// An identity's etag as the hub counts it.
+pub(super) fn etag(text: &str) -> Etag {
+    Etag(parse_identity_etag(text).unwrap_or(u64::MAX))
+}
+
+fn wanted(
+    id: IdentityId,
+    precondition: Precondition,
+    request: DeviceIdentityRequest,
+) -> IdentityRequest {
+    IdentityRequest {
+        id,
+        precondition,
+        status: request.status.map(status),
+        status_reason: request.status_reason,
+        authentication: credentials(request.authentication.as_ref()),
+        edge: request.capabilities.unwrap_or_default().iot_edge,
+        device_scope: request.device_scope,
+        parent_scopes: request.parent_scopes.unwrap_or_default(),
+        twin: None::<TwinPatch>,
+    }
+}
+
+/// The status asked for.
+pub(super) fn status(status: IdentityStatus) -> Status {
+    match status {
+        IdentityStatus::Enabled => Status::Enabled,
+        IdentityStatus::Disabled => Status::Disabled,
+    }
+}
+
+/// The credentials asked for; none are a pair of new keys. compat: REG-1, REG-2
+pub(super) fn credentials(request: Option<&Credentials>) -> AuthenticationRequest {
+    let Some(request) = request else {
+        return AuthenticationRequest::Sas { primary: None, secondary: None };
+    };
+    match request.kind() {
+        AuthenticationType::Sas => {
+            let (primary, secondary) = request.keys();
+            let text = |key: Option<&fanfare_wire::Secret>| key.map(|key| key.expose().to_owned());
+            AuthenticationRequest::Sas { primary: text(primary), secondary: text(secondary) }
+        }
+        AuthenticationType::SelfSigned => {
+            let both = request.x509_thumbprint.clone().unwrap_or_default();
+            let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+            AuthenticationRequest::SelfSigned {
+                primary: given(both.primary_thumbprint),
+                secondary: given(both.secondary_thumbprint),
+            }
+        }
+        AuthenticationType::CertificateAuthority => AuthenticationRequest::CertificateAuthority,
+        AuthenticationType::None => AuthenticationRequest::None,
+    }
+}
+
+fn shown(rest: &Rest, identity: Identity) -> DeviceIdentity {
+    let presence = rest.hub.presence.view(identity.key);
+    twin_document::identity(identity, &presence, Timestamp::NEVER)
+}
