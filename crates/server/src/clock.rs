@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 /// Wall clock time of this machine.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 /// Longest single sleep: a wall clock that was set forward is noticed this soon.
 const NAP_MAX: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// A data folder this process may use; others are kept out until it is dropped.
 #[derive(Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     /// The lock lives as long as the open file.
     _lock: File,
@@ -43,7 +43,7 @@ pub enum DataDirError {
 /// What commands beside a running hub must know of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct HubFile {
+pub(crate) struct HubFile {
     /// The first host name, without a port.
     pub host_name: String,
     /// The port of the service API.
@@ -61,7 +61,7 @@ impl DataDir {
     ///
     /// # Errors
     /// Another process has it, or the file system refuses.
-    pub fn lock(path: &Path) -> Result<Self, DataDirError> {
+    pub(crate) fn lock(path: &Path) -> Result<Self, DataDirError> {
         let fail = |source| DataDirError::Io { path: path.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(fail)?;
         let mut options = OpenOptions::new();
@@ -75,12 +75,12 @@ impl DataDir {
     }
 
     /// The folder.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The certificate that clients must trust.
-    pub fn ca_pem(&self) -> PathBuf {
+    pub(crate) fn ca_pem(&self) -> PathBuf {
         self.path.join("ca.pem")
     }
 
@@ -88,7 +88,7 @@ impl DataDir {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn put_hub_file(&self, hub: &HubFile) -> Result<(), DataDirError> {
+    pub(crate) fn put_hub_file(&self, hub: &HubFile) -> Result<(), DataDirError> {
         let text = format!("host-name = {:?}\nhttps-port = {}\n", hub.host_name, hub.https_port);
         replace(&self.path.join(HUB_FILE), text.as_bytes(), PUBLIC_MODE)
             .map_err(|source| DataDirError::Io { path: self.path.clone(), source })
@@ -106,7 +106,7 @@ pub(crate) fn store_file(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// No hub was ever started on it, or the file cannot be read.
-pub fn read_hub_file(data_dir: &Path) -> Result<HubFile, DataDirError> {
+pub(crate) fn read_hub_file(data_dir: &Path) -> Result<HubFile, DataDirError> {
     let fail = |source| DataDirError::Io { path: data_dir.to_owned(), source };
     let text = fs::read_to_string(data_dir.join(HUB_FILE)).map_err(|error| {
         let what = format!("no hub was started on it yet ({HUB_FILE}: {error})");

@@ -4,7 +4,7 @@ use fanfare_hub::ports::Entropy;
 
 /// Randomness of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemEntropy;
+pub(crate) struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {

@@ -20,7 +20,7 @@ pub struct ListenError {
 ///
 /// # Errors
 /// The first address where it cannot be had.
-pub async fn listen(
+pub(crate) async fn listen(
     bind: &[IpAddr],
     port: u16,
     purpose: &'static str,

@@ -3,7 +3,7 @@
 //! Every metric is declared here; whoever counts names the constant. Log lines never carry credentials,
 //! tokens or payloads.
 
-use std::sync::OnceLock;
+use std::{io::IsTerminal as _, sync::OnceLock};
 
 use metrics::{describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -28,7 +28,10 @@ pub const HTTP_REQUESTS: &str = "fanfare_http_requests_total";
 pub fn log(config: &Config) -> Result<(), LogFilterError> {
     let filter = EnvFilter::try_new(&config.log_filter)
         .map_err(|error| LogFilterError(config.log_filter.clone(), error.to_string()))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // Fails only when a subscriber is there already, which then stays.
     let _ = match config.log_format {
         LogFormat::Text => lines.try_init(),

@@ -21,7 +21,7 @@ use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 use crate::data_dir::{PUBLIC_MODE, SECRET_MODE, replace};
 
 /// A server certificate with its key.
-pub struct ServerCertificate {
+pub(crate) struct ServerCertificate {
     leaf: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 }
@@ -68,7 +68,7 @@ impl ServerCertificate {
     ///
     /// # Errors
     /// The files cannot be read, written or understood.
-    pub fn provide(folder: &Path, names: &[String], now: Timestamp) -> Result<Self, TlsError> {
+    pub(crate) fn provide(folder: &Path, names: &[String], now: Timestamp) -> Result<Self, TlsError> {
         let issuer = authority(folder, now)?;
         let (certificate_path, key_path) = (folder.join("server.pem"), folder.join("server-key.pem"));
         if certificate_path.exists() && key_path.exists() {
@@ -107,7 +107,7 @@ impl ServerCertificate {
     ///
     /// # Errors
     /// When key and certificate do not fit together.
-    pub fn server_config(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(crate) fn server_config(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
         // Named, because a process may hold more than one provider.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -120,7 +120,7 @@ impl ServerCertificate {
 }
 
 /// The names a certificate needs: what clients call the hub, and the addresses it listens on.
-pub fn certificate_names(host_names: &[String], bind: &[IpAddr]) -> Vec<String> {
+pub(crate) fn certificate_names(host_names: &[String], bind: &[IpAddr]) -> Vec<String> {
     let addresses = bind.iter().filter(|address| !address.is_unspecified());
     let mut names: Vec<String> = Vec::new();
     for name in host_names.iter().cloned().chain(addresses.map(IpAddr::to_string)) {

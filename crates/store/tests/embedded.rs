@@ -59,7 +59,10 @@ async fn a_file_can_be_looked_into_while_a_hub_runs_on_it() {
     create(&(store.clone() as Arc<dyn Store>), &["a"]).await;
     let mut running = Some(store);
     for _ in ["while it runs", "after it ended"] {
-        assert_eq!(Embedded::peek_policies(&path).unwrap(), [policy.clone()]);
+        assert_eq!(
+            Embedded::peek_policies(&path).unwrap(),
+            std::slice::from_ref(&policy)
+        );
         let identity = Embedded::peek_identity(&path, &device("a")).unwrap();
         assert_eq!(identity.map(|a| a.settings), Some(settings()));
         assert_eq!(Embedded::peek_identity(&path, &device("b")).unwrap(), None);

@@ -8,9 +8,13 @@
 //! Costs: no task and no timer per device job. A job's calls share one time-out, so the order of dispatch
 //! is the order of deadlines and a queue holds them. A device that becomes ready is looked up in jobs
 //! with few pending devices; only jobs with many are probed.
+//!
+//! Fairness: jobs take turns, and no job holds more calls than [`SHARE`] times what is still free, so that
+//! devices which let their time run out cannot fill the window against the jobs beside them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
     sync::Arc,
     time::Duration,
 };
@@ -43,7 +47,7 @@ pub struct Executor {
     /// Calls in flight to each device, those about to be dispatched included.
     loads: HashMap<IdentityKey, usize>,
     /// Jobs that wait for a device's load to fall.
-    parked: HashMap<IdentityKey, BTreeSet<JobNumber>>,
+    parked: BTreeMap<IdentityKey, BTreeSet<JobNumber>>,
     /// The pending devices of jobs with few of them.
     by_device: HashMap<IdentityKey, BTreeSet<JobNumber>>,
     /// Jobs with many pending devices.
@@ -79,6 +83,9 @@ impl Default for Bounds {
 
 /// Dispatches that one job makes before another gets its turn.
 const TURN_DISPATCHES: usize = 64;
+/// A job may hold this many calls for each that is still free: four fifths of the window when it is alone,
+/// and some room is left for whoever comes next.
+const SHARE: usize = 4;
 
 struct MethodJob {
     job: Job,
@@ -140,7 +147,7 @@ impl Executor {
             ready: Default::default(),
             calls: HashMap::new(),
             loads: HashMap::new(),
-            parked: HashMap::new(),
+            parked: BTreeMap::new(),
             by_device: HashMap::new(),
             probed: BTreeSet::new(),
             alarms: BTreeSet::new(),
@@ -157,6 +164,17 @@ impl Executor {
     /// Whether any job is being driven.
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty()
+    }
+
+    /// Whether calls of a job may leave now: it was not cancelled and its window is not over.
+    pub fn may_send(&self, number: JobNumber, now: Timestamp) -> bool {
+        let entry = self.jobs.get(&number);
+        entry.is_some_and(|entry| entry.may_begin && now < entry.job.deadline())
+    }
+
+    /// Whether a call's outcome is still open.
+    pub fn awaits(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
     }
 
     /// Takes a running job on, new or after a restart. Deleted targets end at once.
@@ -242,24 +260,28 @@ impl Executor {
     pub fn deleted(&mut self, key: IdentityKey, now: Timestamp) {
         self.ready[index(key.space)].remove(key.ordinal);
         self.parked.remove(&key);
-        let involved: Vec<JobNumber> = self
-            .jobs
-            .values()
-            .filter(|entry| entry.job.plan.space == key.space)
-            .filter(|entry| {
-                entry.pending.contains(key.ordinal) || entry.in_flight.contains_key(&key.ordinal)
-            })
-            .map(|entry| entry.job.number)
-            .collect();
+        let mut involved = self.waiting_for(key);
+        // Only for the few that have a call in flight: these are not found by device.
+        if self.load(key) > 0 {
+            let is_calling = |entry: &&MethodJob| {
+                entry.job.plan.space == key.space && entry.in_flight.contains_key(&key.ordinal)
+            };
+            involved.extend(self.jobs.values().filter(is_calling).map(|entry| entry.job.number));
+        }
         for number in involved {
             self.settle_absent(number, key.ordinal, now);
             self.set_alarm(number);
         }
     }
 
-    /// A job may begin nothing new.
+    /// A job may begin nothing new; one with nothing in flight has ended by that.
     pub fn canceled(&mut self, number: JobNumber) {
         self.stop_beginning(number);
+        let is_quiet = |entry: &MethodJob| entry.in_flight.is_empty() && !entry.is_over;
+        let is_recorded = !self.records.by_job.contains_key(&number);
+        if is_recorded && self.jobs.get(&number).is_some_and(is_quiet) {
+            self.remove(number);
+        }
     }
 
     /// Takes an answer. False when no call waits for it from this device: late, repeated, or a stranger's.
@@ -340,27 +362,56 @@ impl Executor {
 
     /// Picks the next calls, as many as the bounds allow; jobs take turns.
     pub fn choose(&mut self, mut next_call: impl FnMut() -> CallId) {
-        let room = self.bounds.in_flight.saturating_sub(self.in_flight);
-        let is_nearly_full = room < (self.bounds.in_flight / 16).max(1);
-        let mut budget = match is_nearly_full {
-            true => 0,
-            false => room.min(
-                self.bounds
-                    .dispatches
-                    .saturating_sub(self.records.dispatched),
-            ),
-        };
-        while budget > 0 {
-            let after = self.active.range((
-                std::ops::Bound::Excluded(self.turn),
-                std::ops::Bound::Unbounded,
-            ));
-            let Some(number) = after.chain(self.active.iter()).next().copied() else {
+        let mut budget = self
+            .bounds
+            .dispatches
+            .saturating_sub(self.records.dispatched);
+        // Jobs passed over since one last began something.
+        let mut passed = 0;
+        while budget > 0 && passed < self.active.len() {
+            if self.room() <= self.bounds.in_flight / 256 {
+                return;
+            }
+            let Some(number) = self.next_in_turn() else {
                 return;
             };
             self.turn = number;
-            budget -= self.choose_from(number, budget.min(TURN_DISPATCHES), &mut next_call);
+            let allowed = self.allowance(number).min(budget).min(TURN_DISPATCHES);
+            match self.choose_from(number, allowed, &mut next_call) {
+                0 if self.active.contains(&number) => passed += 1,
+                0 => {}
+                chosen => {
+                    budget -= chosen;
+                    passed = 0;
+                }
+            }
         }
+    }
+
+    /// The job after the one whose turn was last.
+    fn next_in_turn(&self) -> Option<JobNumber> {
+        let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let mut jobs = self.active.range(after).chain(&self.active);
+        jobs.next().copied()
+    }
+
+    /// Calls that may still begin.
+    fn room(&self) -> usize {
+        self.bounds.in_flight.saturating_sub(self.in_flight)
+    }
+
+    /// How many calls a job may begin now. A job that is near its share waits until a group is worth a
+    /// commit; one with little in flight does not.
+    fn allowance(&self, number: JobNumber) -> usize {
+        let Some(entry) = self.jobs.get(&number) else {
+            // Gone: one round finds that out and takes it off the list.
+            return 1;
+        };
+        let held = entry.in_flight.len();
+        let free = (SHARE * self.room()).saturating_sub(held).min(self.room());
+        let candidates = usize::try_from(entry.candidates.len()).unwrap_or(usize::MAX);
+        let group = held.min((self.bounds.in_flight / 16).max(1)).min(candidates);
+        if free < group { 0 } else { free }
     }
 
     fn choose_from(
@@ -497,7 +548,7 @@ impl Executor {
                 continue;
             }
             let deadline = now + entry.response;
-            entry.deadlines.push_back((deadline, ordinal, call));
+            entry.push_deadline(deadline, ordinal, call);
             sends.push(Send {
                 key,
                 call,
@@ -507,7 +558,8 @@ impl Executor {
         sends
     }
 
-    /// A call could not leave: its device is pending again.
+    /// A call could not leave: its device is pending again, and not ready until a new connection says so
+    /// (the link it had will never take a call).
     pub fn withdraw(&mut self, number: JobNumber, key: IdentityKey, call: CallId) {
         let is_ours = self
             .jobs
@@ -526,9 +578,8 @@ impl Executor {
         if entry.is_small {
             self.by_device.entry(key).or_default().insert(number);
         }
-        if self.ready[index(key.space)].contains(key.ordinal) {
-            self.make_candidate(number, key.ordinal);
-        }
+        self.ready[index(key.space)].remove(key.ordinal);
+        self.parked.remove(&key);
     }
 
     /// Forgets a job that ended.
@@ -615,26 +666,35 @@ impl Executor {
                 self.loads.remove(&key);
             }
         }
-        let Some(parked) = self.parked.get_mut(&key) else {
-            return;
-        };
-        let next = parked.pop_first();
-        if parked.is_empty() {
-            self.parked.remove(&key);
-        }
-        if let Some(number) = next {
-            self.make_candidate(number, key.ordinal);
+        self.unpark(key);
+    }
+
+    /// Lets the oldest job that waits for a device's load to fall go on. Jobs that no longer want the
+    /// device do not use up the turn.
+    fn unpark(&mut self, key: IdentityKey) {
+        while let Some(parked) = self.parked.get_mut(&key) {
+            let next = parked.pop_first();
+            if parked.is_empty() {
+                self.parked.remove(&key);
+            }
+            if next.is_some_and(|number| self.make_candidate(number, key.ordinal)) {
+                return;
+            }
         }
     }
 
-    fn make_candidate(&mut self, number: JobNumber, ordinal: Ordinal) {
-        let Some(entry) = self.jobs.get_mut(&number) else {
-            return;
+    /// False when the job does not want the device (any more).
+    fn make_candidate(&mut self, number: JobNumber, ordinal: Ordinal) -> bool {
+        let wanted = self
+            .jobs
+            .get_mut(&number)
+            .filter(|entry| entry.may_begin && entry.pending.contains(ordinal));
+        let Some(entry) = wanted else {
+            return false;
         };
-        if entry.may_begin && entry.pending.contains(ordinal) {
-            entry.candidates.insert(ordinal);
-            self.active.insert(number);
-        }
+        entry.candidates.insert(ordinal);
+        self.active.insert(number);
+        true
     }
 
     /// Jobs that have this device pending, oldest first.
@@ -653,15 +713,33 @@ impl Executor {
             return;
         };
         entry.may_begin = false;
-        entry.candidates.clear();
+        let candidates = std::mem::take(&mut entry.candidates);
         let pending = std::mem::take(&mut entry.pending);
         let (space, is_small) = (entry.job.plan.space, entry.is_small);
         if is_small {
-            for ordinal in pending {
+            for ordinal in &pending {
                 self.unindex(number, IdentityKey { space, ordinal });
             }
         }
         self.active.remove(&number);
+        let is_wanted = |key: &&IdentityKey| key.space == space && pending.contains(key.ordinal);
+        let shared: Vec<_> = self.parked.keys().filter(is_wanted).copied().collect();
+        for key in shared {
+            match candidates.contains(key.ordinal) {
+                // Its place goes to whoever waits for the same device.
+                true => self.unpark(key),
+                false => self.leave(number, key),
+            }
+        }
+    }
+
+    fn leave(&mut self, number: JobNumber, key: IdentityKey) {
+        if let Some(parked) = self.parked.get_mut(&key) {
+            parked.remove(&number);
+            if parked.is_empty() {
+                self.parked.remove(&key);
+            }
+        }
     }
 
     fn of_job(&self, number: JobNumber, set: &RoaringBitmap) -> Vec<Ordinal> {
@@ -741,24 +819,20 @@ impl Records {
     }
 
     fn settle(&mut self, number: JobNumber, ordinal: Ordinal, outcome: Outcome, at: Timestamp) {
-        self.bytes += match &outcome {
-            Outcome::Answered {
-                payload: Some(payload),
-                ..
-            } => payload.as_str().len(),
-            _ => 0,
-        };
         self.settled += 1;
         self.oldest_settled.get_or_insert(at);
-        self.of(number).settled.push(Settled {
+        let settled = Settled {
             ordinal,
             outcome,
             at,
-        });
+        };
+        self.bytes += payload_bytes(&settled);
+        self.of(number).settled.push(settled);
     }
 
     fn forget(&mut self, number: JobNumber) {
         if let Some(records) = self.by_job.remove(&number) {
+            self.bytes -= records.settled.iter().map(payload_bytes).sum::<usize>();
             self.settled -= records.settled.len();
             self.dispatched -= records.dispatched.len();
             self.withdrawn -= records.withdrawn.len();
@@ -766,6 +840,32 @@ impl Records {
         if self.by_job.is_empty() {
             *self = Self::default();
         }
+    }
+}
+
+impl MethodJob {
+    /// Calls that ended leave holes, which go before they outnumber the calls: a long time-out must not
+    /// keep a record of everyone who answered within it.
+    fn push_deadline(&mut self, deadline: Timestamp, ordinal: Ordinal, call: CallId) {
+        if self.deadlines.len() >= 2 * self.in_flight.len() + DEADLINE_HOLES {
+            let in_flight = &self.in_flight;
+            self.deadlines
+                .retain(|(_, ordinal, call)| in_flight.get(ordinal) == Some(call));
+        }
+        self.deadlines.push_back((deadline, ordinal, call));
+    }
+}
+
+/// Holes among deadlines that are not worth a walk.
+const DEADLINE_HOLES: usize = 1_000;
+
+fn payload_bytes(settled: &Settled) -> usize {
+    match &settled.outcome {
+        Outcome::Answered {
+            payload: Some(payload),
+            ..
+        } => payload.as_str().len(),
+        _ => 0,
     }
 }
 

@@ -59,7 +59,10 @@ impl PacketReader {
     /// For a stranger: small packets only.
     pub(super) fn new() -> Self {
         let codec = Codec::new(limits::PACKET_BYTES_BEFORE_CONNECT);
-        Self { codec, inbox: BytesMut::new() }
+        Self {
+            codec,
+            inbox: BytesMut::new(),
+        }
     }
 
     /// From now on packets may be as large as messages are.
@@ -135,13 +138,22 @@ impl<'a> CallRequest<'a> {
         let bytes = template.mqtt.get_or_init(|| {
             let rid = "0".repeat(CallId::TEXT_LEN);
             let topic = topic::method_request(template.name.as_str(), &rid);
-            publish(topic, Bytes::copy_from_slice(template.payload.as_str().as_bytes()))
+            publish(
+                topic,
+                Bytes::copy_from_slice(template.payload.as_str().as_bytes()),
+            )
         });
         // Fixed header: one byte, then the length in bytes whose top bit says that more follow.
-        let length_bytes = 1 + bytes[1..].iter().take_while(|byte| **byte & 0x80 != 0).count();
+        let length_bytes = 1 + bytes[1..]
+            .iter()
+            .take_while(|byte| **byte & 0x80 != 0)
+            .count();
         let topic_at = 1 + length_bytes + 2;
         let topic_len = u16::from_be_bytes([bytes[topic_at - 2], bytes[topic_at - 1]]);
-        Self { bytes, rid_at: topic_at + usize::from(topic_len) - CallId::TEXT_LEN }
+        Self {
+            bytes,
+            rid_at: topic_at + usize::from(topic_len) - CallId::TEXT_LEN,
+        }
     }
 
     /// The pieces of the request with `rid` as its id: the template is not copied.
@@ -168,7 +180,10 @@ mod tests {
             let payload = JsonText::parse(payload.as_bytes()).unwrap();
             let template = CallTemplate::new(name, payload.clone());
             for number in [1, 0xabcdef] {
-                let call = CallId { term: Term(7), number };
+                let call = CallId {
+                    term: Term(7),
+                    number,
+                };
                 let bytes = CallRequest::of(&template).parts(&call.to_text()).concat();
                 let mut reader = PacketReader::new();
                 reader.widen();
@@ -176,7 +191,10 @@ mod tests {
                 let Some(Packet::Publish(publish)) = reader.next().unwrap() else {
                     panic!("a call is a PUBLISH");
                 };
-                assert_eq!(publish.topic, format!("$iothub/methods/POST/lockDoor/?$rid={call}"));
+                assert_eq!(
+                    publish.topic,
+                    format!("$iothub/methods/POST/lockDoor/?$rid={call}")
+                );
                 assert_eq!(publish.payload, payload.as_str().as_bytes());
                 assert!(reader.next().unwrap().is_none());
             }

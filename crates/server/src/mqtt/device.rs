@@ -5,7 +5,12 @@
 //! waits for the store runs in a future of its own, so that an idle connection does not pay for it.
 
 use std::{
-    future::{Future as _, poll_fn}, io, pin::Pin, sync::Arc, task::Poll};
+    future::{Future as _, poll_fn},
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use fanfare_hub::{
     Hub,
@@ -50,9 +55,22 @@ enum Over {
 pub(super) async fn serve(door: Arc<Door>, stream: TcpStream, unfinished: OwnedSemaphorePermit) {
     let admitted = Box::pin(sign_in(&door, stream)).await;
     drop(unfinished);
-    let Some(Admitted { incoming, mut session, place }) = admitted else { return };
+    let Some(Admitted {
+        incoming,
+        mut session,
+        place,
+    }) = admitted
+    else {
+        return;
+    };
     let hub = &door.gateway.hub;
-    let over = Connection { hub, place: &place, session: &mut session }.run(incoming).await;
+    let over = Connection {
+        hub,
+        place: &place,
+        session: &mut session,
+    }
+    .run(incoming)
+    .await;
     if session.has_will() && !matches!(over, Over::Session(End::Disconnected)) {
         metrics::counter!(TELEMETRY_MESSAGES).increment(1);
     }
@@ -89,13 +107,20 @@ impl Connection<'_> {
                 Ok(Waited::Timer) => {
                     match self.session.due(Instant::now()) {
                         Due::Nothing => {}
-                        Due::Ready => self.hub.presence.ready(self.place.key, self.place.connection),
+                        Due::Ready => self
+                            .hub
+                            .presence
+                            .ready(self.place.key, self.place.connection),
                         Due::End(end) => return Over::Session(end),
                     }
                     timer.as_mut().reset(self.session.next_deadline());
                 }
                 Err(error) => {
-                    return self.place.link.cut_reason().map_or(Over::Lost(error), Over::Cut);
+                    return self
+                        .place
+                        .link
+                        .cut_reason()
+                        .map_or(Over::Lost(error), Over::Cut);
                 }
             }
         }
@@ -126,7 +151,11 @@ impl Connection<'_> {
 
     async fn ask(&self, ask: Ask, receipt: Option<Receipt>) -> Result<(), Over> {
         let done = match ask {
-            Ask::Answer { call, status, payload } => {
+            Ask::Answer {
+                call,
+                status,
+                payload,
+            } => {
                 let link = || self.place.link.clone() as Arc<dyn Link>;
                 let answer = CallAnswer {
                     key: self.place.key,
@@ -151,7 +180,10 @@ impl Connection<'_> {
     /// Filters are durable before the device hears that it subscribed: it may never do so again.
     async fn keep(&mut self, change: Change) -> Result<(), Over> {
         if self.session.is_durable() && change.is_new {
-            self.hub.sessions.keep(self.place.key, Some(change.kept())).await?;
+            self.hub
+                .sessions
+                .keep(self.place.key, Some(change.kept()))
+                .await?;
         }
         let reply = codec::encode(change.reply.clone());
         let adopted = self.session.adopt(change);
@@ -161,20 +193,31 @@ impl Connection<'_> {
         };
         self.place.link.adopt(&reply, wants);
         if adopted.ready {
-            self.hub.presence.ready(self.place.key, self.place.connection);
+            self.hub
+                .presence
+                .ready(self.place.key, self.place.connection);
         }
         if adopted.unready {
-            self.hub.presence.not_ready(self.place.key, self.place.connection);
+            self.hub
+                .presence
+                .not_ready(self.place.key, self.place.connection);
         }
         if adopted.desired_begins {
-            self.twin().desired_begins().await.map_err(|_| Over::Deleted)?;
+            self.twin()
+                .desired_begins()
+                .await
+                .map_err(|_| Over::Deleted)?;
         }
         Ok(())
     }
 
     fn twin(&self) -> TwinDesk<'_> {
         let answers = self.session.wants_twin_answers();
-        TwinDesk { hub: self.hub, link: &self.place.link, answers }
+        TwinDesk {
+            hub: self.hub,
+            link: &self.place.link,
+            answers,
+        }
     }
 
     fn received(&self, receipt: Option<Receipt>) {

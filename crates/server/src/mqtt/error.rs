@@ -18,7 +18,10 @@ pub(super) struct Refusal {
 impl Refusal {
     /// The patch is no patch.
     pub(super) fn patch(problem: impl ToString) -> Self {
-        Self { code: ErrorCode::ArgumentInvalid, text: problem.to_string() }
+        Self {
+            code: ErrorCode::ArgumentInvalid,
+            text: problem.to_string(),
+        }
     }
 
     /// The twin was not changed.
@@ -44,7 +47,10 @@ impl Refusal {
     /// The hub cannot do it now.
     pub(super) fn busy() -> Self {
         let text = "the hub cannot do this now, try again".to_owned();
-        Self { code: ErrorCode::ServiceUnavailable, text }
+        Self {
+            code: ErrorCode::ServiceUnavailable,
+            text,
+        }
     }
 
     /// The status in the topic.

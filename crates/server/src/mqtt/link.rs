@@ -16,9 +16,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_hub::{
     ids::{CallId, IdentityId},
-    presence::{
-        CallTemplate, CutReason, Delivery, DesiredDelivery, DesiredNotice, Link, Receipt,
-    },
+    presence::{CallTemplate, CutReason, Delivery, DesiredDelivery, DesiredNotice, Link, Receipt},
     time::Timestamp,
 };
 use fanfare_wire::topic;
@@ -292,7 +290,11 @@ impl Link for DeviceLink {
 
 /// The notice that holds a whole desired section, from the section's text without its version.
 pub(super) fn full_notice(section: &str, version: u64) -> DesiredNotice {
-    DesiredNotice { version, full: true, body: Bytes::from(with_version(section, version)) }
+    DesiredNotice {
+        version,
+        full: true,
+        body: Bytes::from(with_version(section, version)),
+    }
 }
 
 /// A section's JSON object with `$version` as its last member.
@@ -301,3 +303,7 @@ pub(super) fn with_version(section: &str, version: u64) -> String {
     let comma = if open.len() > 1 { "," } else { "" };
     format!("{open}{comma}\"$version\":{version}}}")
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

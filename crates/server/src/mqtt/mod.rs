@@ -44,7 +44,12 @@ impl Gateway {
     /// A gateway to a hub.
     pub fn with_limits(hub: Arc<Hub>, access: Arc<Access>, limits: GatewayLimits) -> Self {
         let unfinished = Arc::new(Semaphore::new(limits.unfinished_connections));
-        Self { hub, access, limits, unfinished }
+        Self {
+            hub,
+            access,
+            limits,
+            unfinished,
+        }
     }
 }
 
@@ -63,7 +68,11 @@ pub async fn serve(
     gateway: Arc<Gateway>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let door = Arc::new(Door { gateway, tls, stop: stop.clone() });
+    let door = Arc::new(Door {
+        gateway,
+        tls,
+        stop: stop.clone(),
+    });
     // Each connection holds a sender; the receiver hears when the last of them is gone.
     let (alive, mut all_gone) = mpsc::channel::<Infallible>(1);
     tokio::select! {

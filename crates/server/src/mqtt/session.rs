@@ -58,15 +58,25 @@ impl Claim {
         if username.client_id() != *connect.client_id {
             return None;
         }
-        let module = username.module.as_deref().map(ModuleId::parse).transpose().ok()?;
-        let id = IdentityId { device: DeviceId::parse(&username.device).ok()?, module };
+        let module = username
+            .module
+            .as_deref()
+            .map(ModuleId::parse)
+            .transpose()
+            .ok()?;
+        let id = IdentityId {
+            device: DeviceId::parse(&username.device).ok()?,
+            module,
+        };
         if let Some(will) = &connect.last_will {
             let topic = DevicePublish::parse(&will.topic, topic_identity(&id));
             matches!(topic, DevicePublish::Telemetry { .. }).then_some(())?;
         }
         Some(Self {
             host: username.host,
-            token: std::str::from_utf8(connect.password.as_ref()?).ok()?.to_owned(),
+            token: std::str::from_utf8(connect.password.as_ref()?)
+                .ok()?
+                .to_owned(),
             is_durable: !connect.clean_session,
             has_will: connect.last_will.is_some(),
             keep_alive: silence_allowed(connect.keep_alive),
@@ -210,7 +220,9 @@ impl Change {
     /// What is to be kept.
     pub(super) fn kept(&self) -> store::Session {
         let line = |one: &Subscription| (one.text.clone(), one.quality);
-        store::Session { filters: self.filters.0.iter().map(line).collect() }
+        store::Session {
+            filters: self.filters.0.iter().map(line).collect(),
+        }
     }
 }
 
@@ -277,23 +289,40 @@ impl Session {
         self.heard = now;
         match packet {
             Packet::Publish(publish) => self.publish(*publish),
-            Packet::Subscribe { packet_id, topic_filters } => {
-                let wanted = topic_filters.iter().map(|(text, quality)| (&**text, *quality));
+            Packet::Subscribe {
+                packet_id,
+                topic_filters,
+            } => {
+                let wanted = topic_filters
+                    .iter()
+                    .map(|(text, quality)| (&**text, *quality));
                 self.subscribe(wanted, |status| Packet::SubscribeAck { packet_id, status })
             }
-            Packet::Unsubscribe { packet_id, topic_filters } => {
+            Packet::Unsubscribe {
+                packet_id,
+                topic_filters,
+            } => {
                 let mut filters = self.filters.clone();
-                filters.0.retain(|kept| !topic_filters.iter().any(|gone| **gone == *kept.text));
+                filters
+                    .0
+                    .retain(|kept| !topic_filters.iter().any(|gone| **gone == *kept.text));
                 let is_new = filters != self.filters;
                 let reply = Packet::UnsubscribeAck { packet_id };
-                Step::Keep(Change { filters, named_calls: false, is_new, reply })
+                Step::Keep(Change {
+                    filters,
+                    named_calls: false,
+                    is_new,
+                    reply,
+                })
             }
             Packet::PingRequest => Step::Reply(Packet::PingResponse),
             Packet::Disconnect => Step::End(End::Disconnected),
             // Nothing of higher quality than 0 is sent to devices yet, so nothing waits for it.
             Packet::PublishAck { .. } => Step::Nothing,
             Packet::Connect(_) => Step::End(End::Illegal("a second CONNECT")),
-            _ => Step::End(End::Illegal("a packet that no device of this protocol sends")),
+            _ => Step::End(End::Illegal(
+                "a packet that no device of this protocol sends",
+            )),
         }
     }
 
@@ -308,13 +337,19 @@ impl Session {
         let ask = match DevicePublish::parse(&publish.topic, topic_identity(&self.identity)) {
             DevicePublish::Telemetry { .. } => Ask::Telemetry(publish.payload.len()),
             DevicePublish::TwinGet { rid } => Ask::TwinGet { rid },
-            DevicePublish::ReportedPatch { rid, base_version } => {
-                Ask::Report { rid, base: base_version, patch: publish.payload }
-            }
+            DevicePublish::ReportedPatch { rid, base_version } => Ask::Report {
+                rid,
+                base: base_version,
+                patch: publish.payload,
+            },
             DevicePublish::MethodResponse { status, rid } => match CallId::parse(&rid) {
                 Some(call) => {
                     let status = status.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-                    Ask::Answer { call, status, payload: publish.payload }
+                    Ask::Answer {
+                        call,
+                        status,
+                        payload: publish.payload,
+                    }
                 }
                 // Nobody's call. compat: MQTT-13
                 None => Ask::Nothing,
@@ -346,7 +381,12 @@ impl Session {
             codes.push(granted.map_or(SubscribeReturnCode::Failure, SubscribeReturnCode::Success));
         }
         let is_new = filters != self.filters;
-        Step::Keep(Change { filters, named_calls, is_new, reply: reply(codes) })
+        Step::Keep(Change {
+            filters,
+            named_calls,
+            is_new,
+            reply: reply(codes),
+        })
     }
 
     /// Takes over filters that are kept now.
@@ -398,12 +438,18 @@ impl Session {
 /// CONNACK for a device that is let in.
 pub(super) fn welcome(session_present: bool) -> Packet {
     let return_code = ConnectAckReason::ConnectionAccepted;
-    Packet::ConnectAck(ConnectAck { return_code, session_present })
+    Packet::ConnectAck(ConnectAck {
+        return_code,
+        session_present,
+    })
 }
 
 /// CONNACK for one that is not.
 pub(super) fn refusal(return_code: ConnectAckReason) -> Packet {
-    Packet::ConnectAck(ConnectAck { return_code, session_present: false })
+    Packet::ConnectAck(ConnectAck {
+        return_code,
+        session_present: false,
+    })
 }
 
 /// Subscriptions in the order they were made.
@@ -426,7 +472,11 @@ impl Filters {
         for (text, quality) in &kept.filters {
             let filter = SubscriptionFilter::parse(text, topic_identity(id));
             if filter != SubscriptionFilter::Foreign {
-                filters.grant(text, filter, QoS::try_from(*quality).unwrap_or(QoS::AtMostOnce));
+                filters.grant(
+                    text,
+                    filter,
+                    QoS::try_from(*quality).unwrap_or(QoS::AtMostOnce),
+                );
             }
         }
         filters
@@ -437,12 +487,22 @@ impl Filters {
         if filter == SubscriptionFilter::Unsupported {
             return None;
         }
-        let granted = if quality == QoS::AtMostOnce { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+        let granted = if quality == QoS::AtMostOnce {
+            QoS::AtMostOnce
+        } else {
+            QoS::AtLeastOnce
+        };
         let quality = u8::from(granted);
-        match self.0.iter_mut().find(|kept| kept.text == text) {
-            Some(kept) => kept.quality = quality,
-            None if self.0.len() >= limits::FILTERS_MAX => return None,
-            None => self.0.push(Subscription { text: text.to_owned(), filter, quality }),
+        if let Some(kept) = self.0.iter_mut().find(|kept| kept.text == text) {
+            kept.quality = quality;
+        } else if self.0.len() < limits::FILTERS_MAX {
+            self.0.push(Subscription {
+                text: text.to_owned(),
+                filter,
+                quality,
+            });
+        } else {
+            return None;
         }
         Some(granted)
     }
@@ -457,12 +517,18 @@ impl Filters {
 }
 
 fn is_for_calls(filter: &SubscriptionFilter) -> bool {
-    matches!(filter, SubscriptionFilter::Methods | SubscriptionFilter::Method(_))
+    matches!(
+        filter,
+        SubscriptionFilter::Methods | SubscriptionFilter::Method(_)
+    )
 }
 
 fn topic_identity(id: &IdentityId) -> TopicIdentity<'_> {
     let module = id.module.as_ref().map(ModuleId::as_str);
-    TopicIdentity { device: id.device.as_str(), module }
+    TopicIdentity {
+        device: id.device.as_str(),
+        module,
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,7 @@
 
 use std::{future::poll_fn, io, sync::Arc};
 
-use fanfare_hub::{
-    Hub,
-    ids::IdentityKey,
-    ports::store::SignIn,
-    presence::ConnectionId,
-};
+use fanfare_hub::{Hub, ids::IdentityKey, ports::store::SignIn, presence::ConnectionId};
 use fanfare_wire::sas::host_matches;
 use rmqtt_codec::v3::{ConnectAckReason, Packet};
 use tokio::{
@@ -53,13 +48,21 @@ impl Place {
     fn take(hub: &Arc<Hub>, key: IdentityKey, link: DeviceLink) -> Self {
         let link = Arc::new(link);
         let connection = hub.presence.attach(key, link.clone(), hub.clock.now());
-        Self { hub: hub.clone(), key, connection, link, _count: ConnectionCount::open("mqtt") }
+        Self {
+            hub: hub.clone(),
+            key,
+            connection,
+            link,
+            _count: ConnectionCount::open("mqtt"),
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.hub.presence.detach(self.key, self.connection, self.hub.clock.now());
+        self.hub
+            .presence
+            .detach(self.key, self.connection, self.hub.clock.now());
         self.link.close();
     }
 }
@@ -75,7 +78,11 @@ pub(super) async fn sign_in(door: &Door, stream: TcpStream) -> Option<Admitted> 
         _ = stop.wait_for(|stop| *stop) => return None,
         greeting = timeout_at(until, greet(door, stream)) => greeting,
     };
-    let Greeting { incoming, outgoing, claim } = match greeting {
+    let Greeting {
+        incoming,
+        outgoing,
+        claim,
+    } = match greeting {
         Ok(Ok(greeting)) => greeting,
         Ok(Err(error)) => {
             tracing::debug!(%error, "a connection ended before its CONNECT");
@@ -115,7 +122,11 @@ async fn greet(door: &Door, stream: TcpStream) -> io::Result<Greeting> {
         }
         poll_fn(|cx| incoming.poll_fill(cx, |wire, packets| outgoing.open(wire, packets))).await?;
     };
-    Ok(Greeting { incoming, outgoing, claim })
+    Ok(Greeting {
+        incoming,
+        outgoing,
+        claim,
+    })
 }
 
 fn refuse(mut outgoing: Outgoing, code: ConnectAckReason) {
@@ -154,9 +165,16 @@ async fn admit(
     });
     incoming.packets.widen();
     let connack = codec::encode(session::welcome(kept.is_some()));
-    let wants = Wants { calls: session.wants_calls(), desired: session.wants_desired() };
+    let wants = Wants {
+        calls: session.wants_calls(),
+        desired: session.wants_desired(),
+    };
     place.link.welcome(&connack, wants, known.desired_version);
-    Some(Admitted { incoming, session, place })
+    Some(Admitted {
+        incoming,
+        session,
+        place,
+    })
 }
 
 /// Whether the claim is true: what is known of the device, and when its token ends. compat: MQTT-11
@@ -180,7 +198,9 @@ async fn prove(door: &Door, claim: &Claim) -> Result<(SignIn, Instant), ConnectA
         .verify_device(&claim.token, &known.identity, now)
         .map_err(|_| ConnectAckReason::NotAuthorized)?;
     let unbounded = || Instant::now() + std::time::Duration::from_secs(u64::from(u32::MAX));
-    let expires = Instant::now().checked_add(expiry.since(now)).unwrap_or_else(unbounded);
+    let expires = Instant::now()
+        .checked_add(expiry.since(now))
+        .unwrap_or_else(unbounded);
     Ok((known, expires))
 }
 
@@ -190,7 +210,9 @@ async fn settle(door: &Door, claim: &Claim, known: &SignIn) -> Result<(), Connec
     let again = ConnectAckReason::ServiceUnavailable;
     let sessions = &door.gateway.hub.sessions;
     let identity = &known.identity;
-    let is_current = sessions.is_current(&identity.id, identity.generation, identity.etag).await;
+    let is_current = sessions
+        .is_current(&identity.id, identity.generation, identity.etag)
+        .await;
     if !is_current.map_err(|_| again)? || *door.stop.borrow() {
         return Err(again);
     }

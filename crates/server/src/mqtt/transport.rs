@@ -61,8 +61,19 @@ fn parts(
     packets: PacketReader,
 ) -> (Incoming, Outgoing) {
     let (read, write) = stream.into_split();
-    let outgoing = Outgoing { socket: Some(write), tls, backlog: BytesMut::new() };
-    (Incoming { socket: read, packets, is_open: true }, outgoing)
+    let outgoing = Outgoing {
+        socket: Some(write),
+        tls,
+        backlog: BytesMut::new(),
+    };
+    (
+        Incoming {
+            socket: read,
+            packets,
+            is_open: true,
+        },
+        outgoing,
+    )
 }
 
 /// The reading side; belongs to the connection's task.
@@ -126,7 +137,9 @@ impl Outgoing {
     /// # Errors
     /// [`SendError`]; nothing of the packet will leave then, and the connection should end.
     pub(super) fn send(&mut self, parts: &[&[u8]]) -> Result<(), SendError> {
-        let Some(socket) = &self.socket else { return Err(SendError::Closed) };
+        let Some(socket) = &self.socket else {
+            return Err(SendError::Closed);
+        };
         if self.backlog.len() >= limits::BACKLOG_BYTES_MAX {
             return Err(SendError::TooSlow);
         }
@@ -164,7 +177,9 @@ impl Outgoing {
 
     /// Writes what waits; ready when nothing waits any more.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(socket) = &self.socket else { return Poll::Ready(Ok(())) };
+        let Some(socket) = &self.socket else {
+            return Poll::Ready(Ok(()));
+        };
         while !self.backlog.is_empty() {
             ready!(socket.as_ref().poll_write_ready(cx))?;
             match socket.try_write(&self.backlog) {
@@ -191,8 +206,13 @@ impl Outgoing {
 
     /// Hands over the records that rustls has ready.
     fn write_records(&mut self) -> io::Result<()> {
-        let (Some(tls), Some(socket)) = (&mut self.tls, &self.socket) else { return Ok(()) };
-        let mut sink = Sink { socket, backlog: &mut self.backlog };
+        let (Some(tls), Some(socket)) = (&mut self.tls, &self.socket) else {
+            return Ok(());
+        };
+        let mut sink = Sink {
+            socket,
+            backlog: &mut self.backlog,
+        };
         while tls.wants_write() {
             tls.write_tls(&mut sink)?;
         }
@@ -271,3 +291,7 @@ fn write_through(
     }
     Ok(length)
 }
+
+#[cfg(test)]
+#[path = "transport_tests.rs"]
+mod tests;

@@ -73,7 +73,12 @@ impl TwinDesk<'_> {
                 return Ok(());
             }
         };
-        match self.hub.twins.report(self.link.identity(), patch, base).await {
+        match self
+            .hub
+            .twins
+            .report(self.link.identity(), patch, base)
+            .await
+        {
             Ok(version) => {
                 self.answer(topic::twin_response(204, rid, Some(version)), Bytes::new());
                 Ok(())
@@ -89,7 +94,9 @@ impl TwinDesk<'_> {
     /// After the device began to listen: finds out which version it is taken to know.
     pub(super) async fn desired_begins(&self) -> Result<(), Gone> {
         match self.hub.twins.get(self.link.identity()).await {
-            Ok(view) => self.link.desired_known(&desired_notice(&view.ok_or(Gone)?.twin)),
+            Ok(view) => self
+                .link
+                .desired_known(&desired_notice(&view.ok_or(Gone)?.twin)),
             // The sweep will send it the whole section.
             Err(error) => tracing::warn!(%error, "desired properties will be sent later"),
         }

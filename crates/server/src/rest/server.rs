@@ -115,8 +115,12 @@ async fn connection(
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         biased;
-        ended = served.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
+        ended = served.as_mut() => Some(ended),
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -57,7 +57,8 @@ CREATE TABLE tombstone (
 CREATE INDEX tombstone_name ON tombstone (device_id, module_id);
 CREATE INDEX tombstone_deleted ON tombstone (deleted);
 
--- What changes of a job. state: 0 waiting, 1 running, 2 draining, 3 completed, 4 cancelled, 5 failed.
+-- What changes of a job. state: 0 waiting, 1 running, 2 draining, 3 completed, 4 cancelled, 5 failed,
+-- 6 being removed: nobody sees it any more.
 CREATE TABLE job (
     number    INTEGER PRIMARY KEY,
     id        TEXT NOT NULL,
@@ -98,9 +99,9 @@ CREATE TABLE job_targets (
     PRIMARY KEY (number, chunk)
 );
 
--- kind: 0 dispatched, 1 withdrawn, 2 settled.
+-- kind: 0 dispatched, 1 withdrawn, 2 settled. A sequence is never used again: checkpoints name one.
 CREATE TABLE job_segment (
-    sequence INTEGER PRIMARY KEY,
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     number   INTEGER NOT NULL,
     term     INTEGER NOT NULL,
     kind     INTEGER NOT NULL,

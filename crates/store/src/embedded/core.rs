@@ -7,7 +7,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use fanfare_hub::{ids::Term, ports::StoreError};
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::journal::RunningJobs;
 
@@ -121,13 +121,23 @@ impl Core {
         self.commits_left = Some(commits);
     }
 
+    /// Sets how many commits of a job lie between two checkpoints of its journal.
+    pub(crate) fn checkpoint_every(&mut self, commits: u32) {
+        self.running.checkpoint_every(commits);
+    }
+
+    /// Whether maintenance waits for a quiet moment.
+    pub(crate) fn has_idle_work(&self) -> bool {
+        self.running.has_ended()
+    }
+
     /// Runs items until `next` gives no more, in one transaction; commits; answers all.
     pub(crate) fn commit(&mut self, mut next: impl FnMut() -> Option<Box<dyn Item>>) {
         let Some(first) = next() else { return };
         let mut done = Vec::new();
         let result = self.transaction(first, &mut next, &mut done);
         if result.is_err() {
-            self.running = RunningJobs::default();
+            self.running.clear();
         }
         for item in done {
             item.finish(result.clone());
@@ -140,7 +150,9 @@ impl Core {
         next: &mut impl FnMut() -> Option<Box<dyn Item>>,
         done: &mut Vec<Box<dyn Item>>,
     ) -> Result<(), StoreError> {
-        let began = self.db.unchecked_transaction().map_err(unavailable);
+        // Immediate: a read that becomes a write would not wait for whoever holds the lock a moment.
+        let began = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate);
+        let began = began.map_err(unavailable);
         let mut item = Some(first);
         let mut writer = Writer {
             db: &self.db,

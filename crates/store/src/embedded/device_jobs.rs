@@ -27,7 +27,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     core::unavailable,
-    jobs::{JobKey, LoadedJob, load_job},
+    jobs::{JobKey, LoadedJob, load_job, number_column},
     journal::{content, load_targets},
     rows::{identity_key, name_of, row_key},
     segment::{Packed, unpack_calls, unpack_payload, unpack_settled},
@@ -79,7 +79,7 @@ pub(super) fn scan_device_jobs(
 
 /// The jobs that a scan shows, in order.
 fn job_numbers(db: &Connection, scan: &DeviceJobScan) -> Result<Vec<JobNumber>, StoreError> {
-    let from = scan.after.map_or(0, |(job, _)| job.0);
+    let from = scan.after.map_or(0, |(job, _)| number_column(job));
     let Some(ids) = &scan.jobs else {
         return db
             .prepare_cached(
@@ -101,7 +101,8 @@ fn job_numbers(db: &Connection, scan: &DeviceJobScan) -> Result<Vec<JobNumber>, 
             .query_row([id.as_str()], |row| row.get(0))
             .optional()
             .map_err(unavailable)?;
-        numbers.extend(number.filter(|number| *number >= from).map(JobNumber));
+        let number = number.map(JobNumber);
+        numbers.extend(number.filter(|number| number_column(*number) >= from));
     }
     numbers.sort_unstable();
     numbers.dedup();

@@ -6,12 +6,12 @@
 //!
 //! Reading rows is [`super::device_jobs`]; keeping segments few is [`super::merge`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fanfare_hub::{
     ids::{CallId, JobNumber, Ordinal},
     jobs::{
-        job::Job,
+        job::{Job, Progress},
         ledger::{InFlight, Ledger, Outcome, Rest, Settled, SettledSets, Standing},
     },
     ports::{
@@ -28,7 +28,7 @@ pub(super) use super::device_jobs::scan_device_jobs;
 use super::{
     core::{Writer, unavailable},
     jobs::{JobKey, finish_job, load_job, write_progress},
-    merge::{self, Merge},
+    merge::{Head, Heads, Kind, Merge},
     segment::{
         self, BYTES_MAX, ENTRIES_MAX, INLINE_BYTES_MAX, Packed, pack_calls, pack_payload,
         pack_settled, unpack_calls, unpack_settled,
@@ -41,53 +41,21 @@ const CHECKPOINT_V1: u8 = 1;
 /// Commits of one job between two checkpoints of its sets.
 const CHECKPOINT_COMMITS: u32 = 128;
 
-/// What a segment holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Calls about to leave.
-    Dispatched = 0,
-    /// Calls that never left.
-    Withdrawn = 1,
-    /// Outcomes.
-    Settled = 2,
-}
-
-impl Kind {
-    fn from_column(value: u8) -> Result<Self, StoreError> {
-        match value {
-            0 => Ok(Self::Dispatched),
-            1 => Ok(Self::Withdrawn),
-            2 => Ok(Self::Settled),
-            _ => Err(corrupt("segment", "is of an unknown kind")),
-        }
-    }
-}
-
-/// A segment without its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) sequence: i64,
-    pub(super) kind: Kind,
-    pub(super) level: u8,
-    pub(super) first: Ordinal,
-    pub(super) last: Ordinal,
-    pub(super) entries: u32,
-    pub(super) bytes: u32,
-}
-
 /// The running jobs that the writer knows by heart.
-#[derive(Default)]
 pub(crate) struct RunningJobs {
     jobs: HashMap<JobNumber, RunningJob>,
-    /// Jobs whose segments changed since maintenance last looked at them.
+    /// Running jobs that changed since maintenance last looked at them.
     touched: BTreeSet<JobNumber>,
+    /// Ended jobs whose merging is not finished.
+    ended: BTreeMap<JobNumber, Heads>,
+    checkpoint_commits: u32,
 }
 
 /// One job as the writer knows it. The condition's text is left out.
 pub(super) struct RunningJob {
     pub(super) job: Job,
     pub(super) ledger: Ledger,
-    pub(super) heads: Vec<Head>,
+    heads: Heads,
     commits_since_checkpoint: u32,
 }
 
@@ -99,49 +67,86 @@ pub(crate) enum MaintenanceStep {
     Checkpoint(JobNumber),
 }
 
+impl Default for RunningJobs {
+    fn default() -> Self {
+        Self {
+            jobs: HashMap::new(),
+            touched: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            checkpoint_commits: CHECKPOINT_COMMITS,
+        }
+    }
+}
+
 impl RunningJobs {
-    /// The next step of maintenance that is due. See [`super::merge::plan`] for `idle`.
+    /// Sets how many commits of a job lie between two checkpoints; tests make it small.
+    pub(crate) fn checkpoint_every(&mut self, commits: u32) {
+        self.checkpoint_commits = commits;
+    }
+
+    /// Forgets everything: the file is right, whatever was thought here.
+    pub(crate) fn clear(&mut self) {
+        self.jobs.clear();
+        self.touched.clear();
+        self.ended.clear();
+    }
+
+    /// The next step of maintenance that is due; when `idle`, also of journals that only become quicker
+    /// to read by it.
     pub(crate) fn next_step(&mut self, idle: bool) -> Option<MaintenanceStep> {
-        let numbers: Vec<JobNumber> = self.touched.iter().copied().collect();
-        for number in numbers {
-            let Some(running) = self.jobs.get(&number) else {
-                self.touched.remove(&number);
-                continue;
-            };
-            if running.commits_since_checkpoint >= CHECKPOINT_COMMITS && running.job.is_running() {
-                return Some(MaintenanceStep::Checkpoint(number));
-            }
-            if let Some(merge) = merge::plan(&running.heads, running.job.is_ended(), idle) {
-                return Some(MaintenanceStep::Merge(number, merge));
-            }
-            let waits_for_idle = !idle && merge::is_worth_finishing(&running.heads);
-            if running.job.is_ended() && waits_for_idle {
-                continue;
-            }
-            if running.job.is_ended() {
-                self.jobs.remove(&number);
+        while let Some(number) = self.touched.first().copied() {
+            if let Some(step) = self.due(number) {
+                return Some(step);
             }
             self.touched.remove(&number);
+        }
+        while idle && let Some(mut ended) = self.ended.first_entry() {
+            if let Some(merge) = ended.get_mut().finish() {
+                return Some(MaintenanceStep::Merge(*ended.key(), merge));
+            }
+            ended.remove();
         }
         None
     }
 
-    pub(super) fn insert(&mut self, number: JobNumber, running: RunningJob) {
-        self.jobs.insert(number, running);
+    fn due(&mut self, number: JobNumber) -> Option<MaintenanceStep> {
+        let running = self.jobs.get_mut(&number)?;
+        if running.commits_since_checkpoint >= self.checkpoint_commits {
+            return Some(MaintenanceStep::Checkpoint(number));
+        }
+        let in_flight = running.ledger.in_flight().len();
+        let merge = running.heads.due(in_flight)?;
+        Some(MaintenanceStep::Merge(number, merge))
     }
 
-    pub(super) fn get_mut(&mut self, number: JobNumber) -> Option<&mut RunningJob> {
-        self.jobs.get_mut(&number)
+    /// Whether journals wait for a quiet moment.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
     }
 
-    pub(super) fn touch(&mut self, number: JobNumber) {
-        self.touched.insert(number);
+    fn heads_mut(&mut self, number: JobNumber) -> Option<&mut Heads> {
+        match self.jobs.get_mut(&number) {
+            Some(running) => Some(&mut running.heads),
+            None => self.ended.get_mut(&number),
+        }
+    }
+
+    /// Lets go of a job that ended; its journal may still be merged.
+    fn retire(&mut self, number: JobNumber) {
+        self.touched.remove(&number);
+        if let Some(RunningJob { mut heads, .. }) = self.jobs.remove(&number) {
+            heads.remove_calls();
+            if heads.is_worth_finishing() {
+                self.ended.insert(number, heads);
+            }
+        }
     }
 
     /// Forgets a job that is gone.
     pub(super) fn forget(&mut self, number: JobNumber) {
         self.jobs.remove(&number);
         self.touched.remove(&number);
+        self.ended.remove(&number);
     }
 }
 
@@ -150,20 +155,15 @@ pub(super) fn running<'w>(
     writer: &'w mut Writer<'_>,
     number: JobNumber,
 ) -> Result<Option<&'w mut RunningJob>, StoreError> {
-    if writer.running.get_mut(number).is_none() {
-        let Some(job) = load_job(writer.db, JobKey::Number(number), false)? else {
+    if !writer.running.jobs.contains_key(&number) {
+        let loaded = load_job(writer.db, JobKey::Number(number), false)?;
+        let Some(loaded) = loaded.filter(|loaded| loaded.job.is_running()) else {
             return Ok(None);
         };
-        if !job.job.is_running() {
-            return Ok(None);
-        }
-        let loaded = load(writer.db, job.job, job.rest)?;
-        writer.running.insert(number, loaded);
+        let account = load(writer.db, loaded.job, loaded.rest)?;
+        writer.running.jobs.insert(number, account);
     }
-    Ok(writer
-        .running
-        .get_mut(number)
-        .filter(|running| running.job.is_running()))
+    Ok(writer.running.jobs.get_mut(&number))
 }
 
 /// Puts a job's account together from what is stored.
@@ -175,9 +175,9 @@ pub(super) fn load(
     let number = job.number;
     let targets = load_targets(db, number)?;
     let (sequence, mut sets) = load_checkpoint(db, number)?;
-    let heads = load_heads(db, number)?;
+    let in_order = load_heads(db, number)?;
     let mut calls: BTreeMap<Ordinal, InFlight> = BTreeMap::new();
-    for head in &heads {
+    for head in &in_order {
         match head.kind {
             Kind::Settled if head.sequence <= sequence => {}
             Kind::Settled => {
@@ -207,6 +207,8 @@ pub(super) fn load(
     if let Some(rest) = rest {
         ledger.close(rest);
     }
+    let mut heads = Heads::default();
+    in_order.into_iter().for_each(|head| heads.push(head));
     Ok(RunningJob {
         job,
         ledger,
@@ -230,21 +232,23 @@ pub(super) fn record(
             .collect()
     };
     let Some(running) = running(writer, number)? else {
-        let ended = load_job(writer.db, JobKey::Number(number), false)?;
-        let progress = ended
-            .and_then(|loaded| loaded.job.progress)
-            .unwrap_or_default();
+        let (progress, ended) = standing(writer, number)?;
         return Ok(JobCommitted {
             job: number,
             refused: all(),
             progress,
-            ended: true,
+            ended,
         });
     };
-    let withdrawn = withdraw(&mut running.ledger, &records.withdrawn);
+    let mut withdrawn = withdraw(&mut running.ledger, &records.withdrawn);
     let (dispatched, refused) = match running.job.may_begin() {
         true => dispatch(&mut running.ledger, &records.dispatched, at),
-        false => (Vec::new(), all()),
+        false => {
+            // Batches are repeated when their result was lost: what the first try put in flight has not
+            // left, and must not any more.
+            withdrawn.extend(withdraw(&mut running.ledger, &records.dispatched));
+            (Vec::new(), all())
+        }
     };
     let settled = settle(&mut running.ledger, &records.settled);
     write_calls(writer, number, Kind::Withdrawn, withdrawn)?;
@@ -318,31 +322,61 @@ pub(super) fn settle_now(
     write_settled(writer, number, settled)
 }
 
-/// Brings the job's row up to date, and ends the job if every device has its outcome.
+/// Brings the job's row up to date, and ends the job if every device has its outcome. Says whether the job
+/// is over.
 pub(super) fn conclude(
     writer: &mut Writer<'_>,
     number: JobNumber,
     at: Timestamp,
-) -> Result<(fanfare_hub::jobs::job::Progress, bool), StoreError> {
-    let db = writer.db;
+) -> Result<(Progress, bool), StoreError> {
+    let (db, term) = (writer.db, writer.term);
     let Some(running) = running(writer, number)? else {
-        return Ok((Default::default(), true));
+        return standing(writer, number);
     };
     running.commits_since_checkpoint += 1;
     let progress = running.ledger.progress();
-    running.job.progress = Some(progress);
-    let ended = running.ledger.is_done();
-    if ended {
-        running
-            .job
-            .finish(at)
-            .map_err(|_| corrupt("job", "is done but not running"))?;
-        running.heads.retain(|head| head.kind == Kind::Settled);
-        finish_job(db, &running.job)?;
-    }
     write_progress(db, number, &progress)?;
-    writer.running.touch(number);
-    Ok((progress, ended))
+    if !running.ledger.is_done() {
+        writer.running.touched.insert(number);
+        return Ok((progress, false));
+    }
+    running
+        .job
+        .finish(at)
+        .map_err(|_| corrupt("job", "is done but not running"))?;
+    finish_job(db, &running.job, term)?;
+    writer.running.retire(number);
+    Ok((progress, true))
+}
+
+/// Ends a running job that cannot go on, as its row says; every device must have its outcome by now.
+pub(super) fn fail(
+    writer: &mut Writer<'_>,
+    number: JobNumber,
+    reason: String,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let (db, term) = (writer.db, writer.term);
+    let Some(running) = running(writer, number)? else {
+        return Ok(());
+    };
+    write_progress(db, number, &running.ledger.progress())?;
+    running
+        .job
+        .fail(reason, at)
+        .map_err(|_| corrupt("job", "is running but cannot fail"))?;
+    finish_job(db, &running.job, term)?;
+    writer.running.retire(number);
+    Ok(())
+}
+
+/// The numbers of a job that is not running, and whether it is over. A job that is gone is.
+fn standing(writer: &Writer<'_>, number: JobNumber) -> Result<(Progress, bool), StoreError> {
+    let loaded = load_job(writer.db, JobKey::Number(number), false)?;
+    Ok(loaded.map_or((Progress::default(), true), |loaded| {
+        let is_ended = loaded.job.is_ended();
+        (loaded.job.progress.unwrap_or_default(), is_ended)
+    }))
 }
 
 fn write_calls(
@@ -387,9 +421,10 @@ fn write_settled(
     Ok(())
 }
 
-/// A segment that is nearly full as it is needs no company.
+/// A segment that is half full as it is needs no company.
 fn birth_level(group: &[Packed]) -> u8 {
-    u8::from(group.len() >= ENTRIES_MAX / 2)
+    let bytes: usize = group.iter().map(Packed::size).sum();
+    u8::from(group.len() >= ENTRIES_MAX / 2 || bytes >= BYTES_MAX / 2)
 }
 
 /// Writes a group of sorted outcomes that fits one segment.
@@ -488,11 +523,10 @@ fn insert(
         level,
         first,
         last,
-        entries: entries as u32,
         bytes: record.len() as u32,
     };
-    if let Some(running) = writer.running.get_mut(number) {
-        running.heads.push(head);
+    if let Some(heads) = writer.running.heads_mut(number) {
+        heads.push(head);
     }
     Ok(())
 }
@@ -516,7 +550,7 @@ fn merge_calls(
     number: JobNumber,
     sequences: &[i64],
 ) -> Result<(), StoreError> {
-    let Some(running) = writer.running.get_mut(number) else {
+    let Some(running) = writer.running.jobs.get(&number) else {
         return Ok(());
     };
     let calls = running
@@ -559,9 +593,8 @@ fn delete_segments(
     for sequence in sequences {
         delete.execute([sequence]).map_err(unavailable)?;
     }
-    let gone: HashSet<i64> = sequences.iter().copied().collect();
-    if let Some(running) = writer.running.get_mut(number) {
-        running.heads.retain(|head| !gone.contains(&head.sequence));
+    if let Some(heads) = writer.running.heads_mut(number) {
+        heads.remove(sequences);
     }
     Ok(())
 }
@@ -575,15 +608,10 @@ struct Checkpoint {
 
 fn checkpoint(writer: &mut Writer<'_>, number: JobNumber) -> Result<(), StoreError> {
     let db = writer.db;
-    let Some(running) = writer.running.get_mut(number) else {
+    let Some(running) = writer.running.jobs.get_mut(&number) else {
         return Ok(());
     };
-    let sequence = running
-        .heads
-        .iter()
-        .map(|head| head.sequence)
-        .max()
-        .unwrap_or(0);
+    let sequence = running.heads.last_sequence();
     let sets = running.ledger.settled_sets();
     let record = Checkpoint {
         succeeded: pack_set(&sets.succeeded),
@@ -632,7 +660,7 @@ fn load_checkpoint(db: &Connection, number: JobNumber) -> Result<(i64, SettledSe
 fn load_heads(db: &Connection, number: JobNumber) -> Result<Vec<Head>, StoreError> {
     let mut select = db
         .prepare_cached(
-            "SELECT sequence, kind, level, first, last, entries, bytes
+            "SELECT sequence, kind, level, first, last, bytes
              FROM job_segment WHERE number = ?1 ORDER BY sequence",
         )
         .map_err(unavailable)?;
@@ -641,12 +669,12 @@ fn load_heads(db: &Connection, number: JobNumber) -> Result<Vec<Head>, StoreErro
     while let Some(row) = rows.next().map_err(unavailable)? {
         heads.push(Head {
             sequence: row.get(0).map_err(unavailable)?,
-            kind: Kind::from_column(row.get(1).map_err(unavailable)?)?,
+            kind: Kind::from_column(row.get(1).map_err(unavailable)?)
+                .ok_or_else(|| corrupt("segment", "is of an unknown kind"))?,
             level: row.get(2).map_err(unavailable)?,
             first: row.get(3).map_err(unavailable)?,
             last: row.get(4).map_err(unavailable)?,
-            entries: row.get(5).map_err(unavailable)?,
-            bytes: row.get(6).map_err(unavailable)?,
+            bytes: row.get(5).map_err(unavailable)?,
         });
     }
     Ok(heads)
@@ -669,7 +697,8 @@ pub(super) fn add_targets(
         return Ok(());
     };
     let record = crate::record::seal(TARGETS_V1, &pack_set(targets));
-    db.prepare_cached("INSERT INTO job_targets (number, chunk, record) VALUES (?1, ?2, ?3)")
+    // The same record may come twice, when the result of the first try was lost.
+    db.prepare_cached("REPLACE INTO job_targets (number, chunk, record) VALUES (?1, ?2, ?3)")
         .and_then(|mut insert| insert.execute(params![number.0, first >> 16, record]))
         .map(drop)
         .map_err(unavailable)

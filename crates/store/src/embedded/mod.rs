@@ -69,6 +69,14 @@ impl Embedded {
         }
     }
 
+    /// Writes a checkpoint of a job's journal every so many commits of that job, so that a test sees some.
+    /// For stores opened inline; no effect on others.
+    pub fn checkpoint_every(&self, commits: u32) {
+        if let Shell::Inline(inline) = &self.shell {
+            inline.core().checkpoint_every(commits);
+        }
+    }
+
     /// Does maintenance of journals until none is due, also such that only pays later. For stores opened
     /// inline; others do it by themselves.
     pub fn maintain(&self) -> Result<(), StoreError> {

@@ -12,7 +12,6 @@ use std::{
     ops::Range,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fanfare_hub::{
     ids::{DeviceId, Etag, Generation, IdentityId, IdentityKey, ModuleId, Space},
     ports::store::{IdentityRow, StoreError, Twin},
@@ -217,8 +216,8 @@ impl<'a> StoredRow<'a> {
             RootField::ModuleId if self.columns.module_id.is_empty() => Value::Undefined,
             RootField::ModuleId => Value::str(self.columns.module_id),
             RootField::ManagedBy => Value::Undefined,
-            RootField::Etag => string(twin_etag(self.etag)),
-            RootField::DeviceEtag => string(identity_etag(self.columns.etag)),
+            RootField::Etag => string(Etag(self.etag).twin_text()),
+            RootField::DeviceEtag => string(Etag(self.columns.etag).identity_text()),
             RootField::Status => Value::str(match self.columns.status() {
                 Status::Enabled => "enabled",
                 Status::Disabled => "disabled",
@@ -421,16 +420,6 @@ fn print_metadata(metadata: &Metadata, out: &mut String) {
         print_metadata(child, out);
     }
     out.push('}');
-}
-
-/// The spelling of a twin's etag in documents: eight bytes, big-endian, in base64. compat: TWIN-2
-fn twin_etag(counter: u64) -> String {
-    BASE64.encode(counter.to_be_bytes())
-}
-
-/// The spelling of an identity's etag in documents: its decimal digits in base64. compat: REG-6
-fn identity_etag(counter: u64) -> String {
-    BASE64.encode(counter.to_string())
 }
 
 fn string(text: String) -> Value<'static> {

@@ -70,7 +70,7 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Bytes it takes in a segment, about.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         12 + match &self.settled.outcome {
             Outcome::Answered {
                 payload: Some(text),

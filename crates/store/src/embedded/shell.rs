@@ -41,6 +41,8 @@ const READERS: usize = 4;
 const QUEUE_READS: usize = 4_096;
 /// Scans at once: some readers stay free for short reads.
 const SCANS_AT_ONCE: usize = 2;
+/// Commits after which one step of work that waits for a quiet moment is done without one.
+const BUSY_COMMITS_MAX: u32 = 32;
 /// Commits between two looks of the checkpointer.
 const CHECKPOINT_COMMITS: u64 = 64;
 
@@ -250,6 +252,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 }
 
 fn run_writer(mut core: Core, queue: &Queue<Work>, commits: &AtomicU64, signal: &Signal) {
+    let _closes = CloseAtEnd(queue);
+    let mut checkpointed = 0;
+    let mut busy_commits = 0;
     while let Some(first) = queue.pop() {
         let began = Instant::now();
         let mut rows = first.rows;
@@ -265,26 +270,41 @@ fn run_writer(mut core: Core, queue: &Queue<Work>, commits: &AtomicU64, signal: 
             rows += work.rows;
             Some(work.item)
         });
-        maintain_while(&mut core, || false);
-        maintain_while(&mut core, || queue.is_empty());
+        while maintain(&mut core, false) {}
+        busy_commits = if core.has_idle_work() {
+            busy_commits + 1
+        } else {
+            0
+        };
+        while (queue.is_empty() || busy_commits > BUSY_COMMITS_MAX) && maintain(&mut core, true) {
+            busy_commits = 0;
+        }
         commits.store(core.commits(), Ordering::Relaxed);
-        if core.commits() % CHECKPOINT_COMMITS == 0 {
+        if core.commits() - checkpointed >= CHECKPOINT_COMMITS {
+            checkpointed = core.commits();
             signal.raise();
         }
     }
 }
 
-/// Does maintenance that is due; while `idle`, also such that only pays later.
-fn maintain_while(core: &mut Core, idle: impl Fn() -> bool) {
-    loop {
-        match core.maintain(idle()) {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                tracing::warn!(%error, "maintenance of a job's journal will be tried again");
-                return;
-            }
-        }
+/// Does one step of maintenance, if any is due; while `idle`, also such that only pays later.
+fn maintain(core: &mut Core, idle: bool) -> bool {
+    core.maintain(idle).unwrap_or_else(|error| {
+        tracing::warn!(%error, "maintenance of a job's journal will be tried again");
+        false
+    })
+}
+
+/// A writer that ends, even by a panic, takes no more work: whoever waits gets an error, not silence.
+struct CloseAtEnd<'a>(&'a Queue<Work>);
+
+impl Drop for CloseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        lock(&self.0.state)
+            .lanes
+            .iter_mut()
+            .for_each(VecDeque::clear);
     }
 }
 

@@ -1,5 +1,10 @@
 //! What every store must do, written once. An adapter brings a [`Scratch`] and names the [`suite!`].
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test, an error that nobody expects ends it"
+)]
+
 pub(crate) mod policies;
 pub(crate) mod queries;
 pub(crate) mod registry;

@@ -1,0 +1,327 @@
+//! Puts a node together: the one place that names a concrete adapter, and the owner of every task.
+//!
+//! A start either takes everything it needs (folder, ports, certificates, store) before anything is
+//! announced, or says in one error what is missing. A stop goes the other way round: nothing new is taken,
+//! the job engine awaits its answers while devices stay connected, then connections end.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use fanfare_hub::{
+    Engine, Hub,
+    access::{DEFAULT_POLICIES, Policy},
+    ids::IdentityId,
+    ports::{Clock, StoreError, store::PolicyStore as _},
+    registry::Identity,
+};
+use fanfare_store::{Embedded, embedded::OpenError};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    auth::Access,
+    clock::SystemClock,
+    config::Config,
+    connection_string::host_with_port,
+    data_dir::{DataDir, DataDirError, HubFile, store_file},
+    entropy::SystemEntropy,
+    listen::{ListenError, listen},
+    mqtt::{self, Gateway},
+    rest::{self, Rest},
+    shutdown::{CONNECTIONS_WITHIN, ENGINE_WITHIN},
+    tls::{ServerCertificate, TlsError, certificate_names},
+};
+
+/// A running node.
+pub struct Node {
+    hub: Arc<Hub>,
+    rest: Arc<Rest>,
+    addresses: Addresses,
+    policies: Vec<Policy>,
+    host: HubFile,
+    folder: DataDir,
+    engine: Tasks,
+    https: Tasks,
+    mqtt: Tasks,
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// The service API.
+    pub https: Vec<SocketAddr>,
+    /// MQTT over TLS.
+    pub mqtts: Vec<SocketAddr>,
+    /// MQTT without TLS.
+    pub mqtt_plain: Vec<SocketAddr>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The store's file.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store's content.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+    /// The network.
+    #[error("the network cannot be used")]
+    Network(#[source] std::io::Error),
+}
+
+/// A part of the node ended although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+#[error("a part of the hub ended unexpectedly; what was acknowledged is safe, start it again")]
+pub struct Broken;
+
+impl Node {
+    /// Starts a node; it serves when this returns.
+    ///
+    /// # Errors
+    /// Whatever it needs and cannot have. Nothing runs then.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let folder = DataDir::lock(&config.data_dir)?;
+        let listeners = Listeners::take(config).await?;
+        let addresses = listeners.addresses().map_err(StartError::Network)?;
+        let clock = Arc::new(SystemClock);
+        let names = certificate_names(&config.host_names, &config.bind);
+        let certificate = ServerCertificate::provide(folder.path(), &names, clock.now())?;
+        let store = Arc::new(Embedded::open(&store_file(folder.path()))?);
+        let (hub, engine) =
+            Hub::new(store.clone(), clock, Arc::new(SystemEntropy), config.job_history);
+        let policies = policies(&store, &hub).await?;
+        let access = Arc::new(Access::new(names, policies.clone()));
+        let rest = Rest::new(hub.clone(), access.clone(), move || store.commits());
+        let gateway = Arc::new(Gateway::new(hub.clone(), access));
+
+        let host = HubFile {
+            host_name: config.host_names.first().cloned().unwrap_or_default(),
+            https_port: addresses.https.first().map_or(config.https_port, SocketAddr::port),
+        };
+        folder.put_hub_file(&host)?;
+        let node = Self {
+            engine: Tasks::engine(engine),
+            https: Tasks::https(listeners.https, &certificate, &rest)?,
+            mqtt: Tasks::mqtt(listeners.mqtts, listeners.mqtt_plain, &certificate, &gateway)?,
+            hub,
+            rest,
+            addresses,
+            policies,
+            host,
+            folder,
+        };
+        node.rest.set_ready(true);
+        tracing::info!(host = %node.host_name(), "the hub is ready");
+        Ok(node)
+    }
+
+    /// The hub's services.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What a connection string calls it: the first host name, with the port unless it is 443.
+    pub fn host_name(&self) -> String {
+        host_with_port(&self.host)
+    }
+
+    /// The certificate that clients must trust.
+    pub fn ca_pem(&self) -> PathBuf {
+        self.folder.ca_pem()
+    }
+
+    /// A policy with its keys.
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.name == name)
+    }
+
+    /// Runs until `requested` ends, or a part of the node does; then stops.
+    ///
+    /// # Errors
+    /// A part ended by itself.
+    pub async fn run(mut self, requested: impl Future<Output = ()>) -> Result<(), Broken> {
+        let is_broken = tokio::select! {
+            biased;
+            () = requested => false,
+            () = self.engine.any_ended() => true,
+            () = self.https.any_ended() => true,
+            () = self.mqtt.any_ended() => true,
+        };
+        self.stop().await;
+        if is_broken { Err(Broken) } else { Ok(()) }
+    }
+
+    /// Stops within 10 s: dispatch at once, answers are awaited, all is committed.
+    pub async fn stop(self) {
+        tracing::info!("the hub is stopping");
+        self.rest.set_ready(false);
+        self.https.stop();
+        self.hub.methods.close();
+        self.engine.stop();
+        // Devices stay connected meanwhile: their answers are what is awaited.
+        self.engine.ended_within(ENGINE_WITHIN, "the job engine").await;
+        self.mqtt.stop();
+        self.https.ended_within(CONNECTIONS_WITHIN, "the service API").await;
+        self.mqtt.ended_within(CONNECTIONS_WITHIN, "the MQTT gateway").await;
+        tracing::info!("the hub has stopped");
+    }
+}
+
+/// The policies in a store's file, whether a node runs on it or not.
+pub(crate) fn stored_policies(data_dir: &Path) -> Result<Vec<Policy>, StoreError> {
+    Embedded::peek_policies(&store_file(data_dir))
+}
+
+/// One identity in a store's file, whether a node runs on it or not.
+pub(crate) fn stored_identity(
+    data_dir: &Path,
+    id: &IdentityId,
+) -> Result<Option<Identity>, StoreError> {
+    Embedded::peek_identity(&store_file(data_dir), id)
+}
+
+/// The hub's policies; the default ones with new keys at the first start. compat: AUTH-11
+async fn policies(store: &Embedded, hub: &Hub) -> Result<Vec<Policy>, StoreError> {
+    let kept = store.policy_list().await?;
+    if !kept.is_empty() {
+        return Ok(kept);
+    }
+    let policy = |(name, rights): (&str, _)| Policy {
+        name: name.to_owned(),
+        rights,
+        primary: hub.registry.new_key(),
+        secondary: hub.registry.new_key(),
+    };
+    let made: Vec<_> = DEFAULT_POLICIES.into_iter().map(policy).collect();
+    store.policy_put(made.clone()).await?;
+    Ok(made)
+}
+
+/// Every port of the node, taken.
+struct Listeners {
+    https: Vec<TcpListener>,
+    mqtts: Vec<TcpListener>,
+    mqtt_plain: Vec<TcpListener>,
+}
+
+impl Listeners {
+    async fn take(config: &Config) -> Result<Self, ListenError> {
+        let bind: &[IpAddr] = &config.bind;
+        let mqtt_plain = match config.mqtt_plain_port {
+            Some(port) => listen(bind, port, "MQTT without TLS", "--mqtt-plain-port").await?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            https: listen(bind, config.https_port, "HTTPS", "--https-port").await?,
+            mqtts: listen(bind, config.mqtts_port, "MQTT over TLS", "--mqtts-port").await?,
+            mqtt_plain,
+        })
+    }
+
+    fn addresses(&self) -> std::io::Result<Addresses> {
+        let of = |listeners: &[TcpListener]| -> std::io::Result<Vec<_>> {
+            listeners.iter().map(TcpListener::local_addr).collect()
+        };
+        Ok(Addresses {
+            https: of(&self.https)?,
+            mqtts: of(&self.mqtts)?,
+            mqtt_plain: of(&self.mqtt_plain)?,
+        })
+    }
+}
+
+/// Tasks that are told to stop together, and awaited.
+struct Tasks {
+    set: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Tasks {
+    fn none() -> Self {
+        Self { set: JoinSet::new(), stop: watch::Sender::new(false) }
+    }
+
+    fn engine(engine: Engine) -> Self {
+        let mut tasks = Self::none();
+        let stop = || tasks.stop.subscribe();
+        let (scheduler, upkeep) = (engine.scheduler.run(stop()), engine.upkeep.run(stop()));
+        tasks.set.spawn(scheduler);
+        tasks.set.spawn(upkeep);
+        tasks
+    }
+
+    fn https(
+        listeners: Vec<TcpListener>,
+        certificate: &ServerCertificate,
+        rest: &Arc<Rest>,
+    ) -> Result<Self, TlsError> {
+        let mut tasks = Self::none();
+        let tls = certificate.server_config(&[b"h2", b"http/1.1"])?;
+        let router = rest::router(rest.clone());
+        for listener in listeners {
+            let stop = tasks.stop.subscribe();
+            tasks.set.spawn(rest::serve(listener, tls.clone(), router.clone(), stop));
+        }
+        Ok(tasks)
+    }
+
+    fn mqtt(
+        encrypted: Vec<TcpListener>,
+        plain: Vec<TcpListener>,
+        certificate: &ServerCertificate,
+        gateway: &Arc<Gateway>,
+    ) -> Result<Self, TlsError> {
+        let mut tasks = Self::none();
+        let tls = certificate.server_config(&[])?;
+        let encrypted = encrypted.into_iter().map(|listener| (listener, Some(tls.clone())));
+        let plain = plain.into_iter().map(|listener| (listener, None));
+        for (listener, tls) in encrypted.chain(plain) {
+            let stop = tasks.stop.subscribe();
+            tasks.set.spawn(mqtt::serve(listener, tls, gateway.clone(), stop));
+        }
+        Ok(tasks)
+    }
+
+    fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Ends when one of the tasks has.
+    async fn any_ended(&mut self) {
+        if let Some(Err(error)) = self.set.join_next().await {
+            tracing::error!(%error, "a task of the hub panicked");
+        }
+    }
+
+    async fn ended_within(mut self, within: Duration, what: &str) {
+        let all = async {
+            while let Some(ended) = self.set.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a task of the hub panicked");
+                }
+            }
+        };
+        if tokio::time::timeout(within, all).await.is_err() {
+            tracing::warn!("{what} did not end in time and was cut");
+            self.set.shutdown().await;
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Connection strings of a hub, read from its data folder, whether it runs or not.
+
+use std::path::Path;
+
+use fanfare_hub::{
+    ids::{DeviceId, IdError, IdentityId},
+    ports::StoreError,
+    registry::Authentication,
+};
+use fanfare_wire::{Secret, connection_string::ConnectionString};
+
+use crate::{
+    compose,
+    data_dir::{DataDirError, HubFile, read_hub_file},
+};
+
+/// Why there is no connection string.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionStringError {
+    /// The folder is not that of a hub.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store cannot be read.
+    #[error("the hub's store cannot be read")]
+    Store(#[from] StoreError),
+    /// No such policy.
+    #[error("there is no policy {name}; there are {known}")]
+    NoPolicy {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The text is no device id.
+    #[error(transparent)]
+    DeviceId(#[from] IdError),
+    /// No such device.
+    #[error("device {0} is not registered")]
+    NoDevice(DeviceId),
+    /// The device has no keys.
+    #[error("device {0} does not sign in with a key")]
+    NoKey(DeviceId),
+}
+
+/// The connection string of a policy, with its primary key.
+///
+/// # Errors
+/// No hub was started on the folder, or it has no such policy.
+pub fn of_policy(data_dir: &Path, name: &str) -> Result<String, ConnectionStringError> {
+    let host = read_hub_file(data_dir)?;
+    let policies = compose::stored_policies(data_dir)?;
+    let Some(policy) = policies.iter().find(|policy| policy.name == name) else {
+        let known: Vec<_> = policies.iter().map(|policy| policy.name.as_str()).collect();
+        let (name, known) = (name.to_owned(), known.join(", "));
+        return Err(ConnectionStringError::NoPolicy { name, known });
+    };
+    let key = Secret::new(policy.primary.expose());
+    Ok(ConnectionString::service(&host_with_port(&host), &policy.name, key).to_string())
+}
+
+/// The connection string of a device, with its primary key. Devices know no port of the service API.
+///
+/// # Errors
+/// No hub was started on the folder, it has no such device, or the device has no key.
+pub fn of_device(data_dir: &Path, device: &str) -> Result<String, ConnectionStringError> {
+    let id = DeviceId::parse(device)?;
+    let host = read_hub_file(data_dir)?;
+    let identity = compose::stored_identity(data_dir, &IdentityId::device(id.clone()))?;
+    let identity = identity.ok_or_else(|| ConnectionStringError::NoDevice(id.clone()))?;
+    let Authentication::Sas { primary, .. } = identity.settings.authentication else {
+        return Err(ConnectionStringError::NoKey(id));
+    };
+    let key = Secret::new(primary.expose());
+    Ok(ConnectionString::device(&host.host_name, id.as_str(), key).to_string())
+}
+
+/// `localhost:8443`; the port is left out when it is 443.
+pub(crate) fn host_with_port(host: &HubFile) -> String {
+    let name = match host.host_name.parse() {
+        Ok(std::net::IpAddr::V6(address)) => format!("[{address}]"),
+        _ => host.host_name.clone(),
+    };
+    if host.https_port == 443 { name } else { format!("{name}:{}", host.https_port) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_shows_unless_it_is_the_standard_one() {
+        for (name, port, shown) in [
+            ("localhost", 443, "localhost"),
+            ("localhost", 8_443, "localhost:8443"),
+            ("::1", 8_443, "[::1]:8443"),
+        ] {
+            let host = HubFile { host_name: name.to_owned(), https_port: port };
+            assert_eq!(host_with_port(&host), shown);
+        }
+    }
+}
