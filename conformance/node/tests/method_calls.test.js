@@ -65,7 +65,8 @@ describe('a direct method', { concurrency: 6 }, () => {
   });
 
   it('the status of the device is the result, the HTTP status stays 200', async () => {
-    for (const status of [0, 404, 500, 1234567]) {
+    // The SDK refuses to send 0.
+    for (const status of [1, 404, 500, 1234567]) {
       assert.deepEqual(await invoke('echo', { methodName: 'status', payload: status }), { status, payload: 'as asked' });
     }
   });

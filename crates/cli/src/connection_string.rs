@@ -10,7 +10,12 @@ use crate::serve;
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionStringArgs {
     /// The shared access policy whose string is printed.
-    #[arg(long, value_name = "NAME", default_value = "iothubowner", conflicts_with = "device")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "iothubowner",
+        conflicts_with = "device"
+    )]
     policy: String,
     /// The device whose string is printed.
     #[arg(long, value_name = "ID")]

@@ -64,7 +64,9 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     if is_check {
         return say("The configuration is fine.\n");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(&config))
 }
 
@@ -113,7 +115,9 @@ pub(crate) fn device_connection_string(data_dir: &Path, device: &str) -> anyhow:
 /// What a newcomer needs to go on.
 fn banner(node: &Node) -> anyhow::Result<String> {
     use std::fmt::Write as _;
-    let owner = node.policy("iothubowner").context("the hub has no policy iothubowner")?;
+    let owner = node
+        .policy("iothubowner")
+        .context("the hub has no policy iothubowner")?;
     let key = Secret::new(owner.primary.expose());
     let string = ConnectionString::service(&node.host_name(), &owner.name, key);
     let ca = std::path::absolute(node.ca_pem())?.display().to_string();

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod json;
 pub mod limits;
 pub mod method;
+mod overlay;
 pub mod ports;
 pub mod presence;
 pub mod queries;

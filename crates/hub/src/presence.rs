@@ -274,7 +274,7 @@ impl Presence {
         live.ready.then(|| live.link.clone())
     }
 
-    /// Ends when the identity is ready for methods.
+    /// Ends when the identity is ready for methods, or was deleted.
     pub async fn wait_ready(&self, key: IdentityKey) {
         let ready = {
             let mut state = self.lock();
@@ -287,7 +287,7 @@ impl Presence {
             waiting.push(wake);
             ready
         };
-        // The sender lives in `self`, which outlives this borrow.
+        // An error: the identity was forgotten. The caller finds no link then.
         let _ = ready.await;
     }
 
@@ -310,6 +310,8 @@ impl Presence {
         let live = {
             let mut state = self.lock();
             let entry = state.entries.remove(&key);
+            // Whoever waits for it learns at once that it will not come.
+            state.waiting.remove(&key);
             state.connected[index(key.space)].remove(key.ordinal);
             state.unready(key);
             entry.and_then(|entry| entry.live)

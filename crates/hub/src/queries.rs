@@ -5,26 +5,24 @@
 //! pages but the place in the continuation.
 
 use std::{
-    borrow::Cow,
     hash::{DefaultHasher, Hash, Hasher},
     ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use roaring::RoaringBitmap;
 
 use crate::{
     ids::{DeviceId, JobId, JobNumber, Ordinal, Space},
     jobs::row::RowDocument,
     limits,
+    overlay::Present,
     ports::{
         Store, StoreError,
         store::{DeviceJobRow, DeviceJobScan, IdentityRow, IdentityScan},
     },
-    presence::{Presence, PresenceView},
-    query::{Document, Path, Query, QueryError, RootField, Selection, Source, Tally, Value},
-    time::Timestamp,
+    presence::Presence,
+    query::{Document, Query, QueryError, Selection, Source, Tally},
     twin::TwinView,
 };
 
@@ -312,44 +310,6 @@ impl Found {
                 tally.write_row(&mut row);
                 Rows::Raw(vec![String::from_utf8_lossy(&row).into_owned()])
             }
-        }
-    }
-}
-
-/// An identity's stored fields with its connection laid over.
-pub(crate) struct Present<'a> {
-    /// As stored.
-    pub(crate) row: &'a dyn IdentityRow,
-    /// Who is connected, as of the start of the scan.
-    pub(crate) connected: &'a RoaringBitmap,
-    /// For everything else about connections.
-    pub(crate) presence: &'a Presence,
-}
-
-impl Present<'_> {
-    fn last_activity(&self) -> Option<Timestamp> {
-        let PresenceView { last_heard, .. } = self.presence.view(self.row.key());
-        last_heard
-    }
-}
-
-impl Document for Present<'_> {
-    fn value(&self, path: &Path) -> Value<'_> {
-        match path {
-            Path::Field(RootField::ConnectionState) => {
-                let connected = self.connected.contains(self.row.key().ordinal);
-                let text = if connected {
-                    "Connected"
-                } else {
-                    "Disconnected"
-                };
-                Value::String(Cow::Borrowed(text))
-            }
-            Path::Field(RootField::LastActivityTime) => match self.last_activity() {
-                Some(heard) => Value::String(Cow::Owned(heard.to_string())),
-                None => self.row.value(path),
-            },
-            _ => self.row.value(path),
         }
     }
 }

@@ -3,14 +3,21 @@
 //! The service below decides keys and defaults; the store decides existence and etags inside its
 //! writer. Whoever changes an identity's rights to connect also cuts its connection.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
-    ids::{Etag, Generation, IdentityId, IdentityKey},
+    ids::{Etag, Generation, IdentityId, IdentityKey, Space},
     limits,
-    ports::{Clock, Entropy, Store, StoreError, store::IdentityCount},
+    ports::{
+        Clock, Entropy, Store, StoreError,
+        store::{IdentityCount, IdentityRow, IdentityScan},
+    },
     presence::{CutReason, Presence},
     signals::JobSignals,
     time::Timestamp,
@@ -353,9 +360,11 @@ impl Registry {
     ) -> Result<Vec<Result<IdentityWritten, RegistryError>>, StoreError> {
         let mut results = Vec::with_capacity(changes.len());
         let mut writes = Vec::with_capacity(changes.len());
+        let mut modules = Vec::new();
         for change in changes {
             match self.prepare(change).await? {
                 Ok(write) => {
+                    modules.push(self.modules_going_with(&write).await?);
                     writes.push(write);
                     results.push(None);
                 }
@@ -363,6 +372,11 @@ impl Registry {
             }
         }
         let written = self.store.identity_write(writes, self.clock.now()).await?;
+        for (written, modules) in written.iter().zip(modules) {
+            if matches!(written, Ok(IdentityWritten::Deleted(_))) {
+                modules.into_iter().for_each(|module| self.forget(module));
+            }
+        }
         let mut written = written.into_iter();
         let mut next = || written.next().expect("one result for each write");
         let results: Vec<_> = results
@@ -476,10 +490,43 @@ impl Registry {
                 }
             }
             IdentityWritten::Deleted(identity) => {
-                self.presence.forget(identity.key);
-                self.jobs.identity_deleted(identity.key);
+                self.forget(identity.key);
             }
         }
+    }
+
+    fn forget(&self, key: IdentityKey) {
+        self.presence.forget(key);
+        self.jobs.identity_deleted(key);
+    }
+
+    /// The modules of a device that is about to be deleted: the store takes them along.
+    async fn modules_going_with(
+        &self,
+        write: &IdentityWrite,
+    ) -> Result<Vec<IdentityKey>, StoreError> {
+        let IdentityWrite::Delete { id, .. } = write else {
+            return Ok(Vec::new());
+        };
+        if id.module.is_some() {
+            return Ok(Vec::new());
+        }
+        let scan = IdentityScan {
+            space: Space::Modules,
+            after: None,
+            devices: Some(vec![id.device.clone()]),
+        };
+        let found = Arc::new(Mutex::new(Vec::new()));
+        let keys = found.clone();
+        let visit = move |row: &dyn IdentityRow| {
+            let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.push(row.key());
+            ControlFlow::Continue(())
+        };
+        self.store.identity_scan(scan, Box::new(visit)).await?;
+        Ok(std::mem::take(
+            &mut *found.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }
 

@@ -44,7 +44,12 @@ impl Access {
     ) -> Result<Rights, Unauthorized> {
         let token = SasToken::parse(authorization).map_err(|_| Unauthorized)?;
         let policy = self.policy_of(&token).ok_or(Unauthorized)?;
-        self.check(&token, &[policy.primary.expose(), policy.secondary.expose()], path, now)?;
+        self.check(
+            &token,
+            &[policy.primary.expose(), policy.secondary.expose()],
+            path,
+            now,
+        )?;
         Ok(policy.rights)
     }
 
@@ -73,7 +78,12 @@ impl Access {
             if !policy.rights.include(Rights::DEVICE_CONNECT) {
                 return Err(Unauthorized);
             }
-            self.check(&token, &[policy.primary.expose(), policy.secondary.expose()], &path, now)?;
+            self.check(
+                &token,
+                &[policy.primary.expose(), policy.secondary.expose()],
+                &path,
+                now,
+            )?;
         } else {
             let Authentication::Sas { primary, secondary } = &identity.settings.authentication
             else {
@@ -97,8 +107,12 @@ impl Access {
         now: Timestamp,
     ) -> Result<(), Unauthorized> {
         let hosts: Vec<_> = self.hosts().collect();
-        let check =
-            SasCheck { keys, now: now.0.div_euclid(1_000_000), hosts: &hosts, path };
+        let check = SasCheck {
+            keys,
+            now: now.0.div_euclid(1_000_000),
+            hosts: &hosts,
+            path,
+        };
         token.verify(&check).map_err(|refusal| {
             tracing::debug!(%refusal, "a token was refused");
             Unauthorized
@@ -128,13 +142,19 @@ mod tests {
             primary: SymmetricKey::new(KEY),
             secondary: SymmetricKey::new(OTHER),
         };
-        Access::new(vec!["hub.test".to_owned()], DEFAULT_POLICIES.map(policy).into())
+        Access::new(
+            vec!["hub.test".to_owned()],
+            DEFAULT_POLICIES.map(policy).into(),
+        )
     }
 
     fn identity(status: Status, authentication: Authentication) -> Identity {
         Identity {
             id: IdentityId::device(DeviceId::parse("door-1").unwrap()),
-            key: IdentityKey { space: Space::Devices, ordinal: 1 },
+            key: IdentityKey {
+                space: Space::Devices,
+                ordinal: 1,
+            },
             generation: Generation(1),
             etag: Etag(1),
             settings: IdentitySettings {
@@ -150,11 +170,20 @@ mod tests {
     }
 
     fn with_keys() -> Authentication {
-        Authentication::Sas { primary: SymmetricKey::new(KEY), secondary: SymmetricKey::new(OTHER) }
+        Authentication::Sas {
+            primary: SymmetricKey::new(KEY),
+            secondary: SymmetricKey::new(OTHER),
+        }
     }
 
     fn token(resource: &str, key: &str, policy: Option<&str>) -> String {
-        sign(&SasGrant { resource, key, policy, expiry: 1_900_000_000 }).unwrap()
+        sign(&SasGrant {
+            resource,
+            key,
+            policy,
+            expiry: 1_900_000_000,
+        })
+        .unwrap()
     }
 
     #[test]
@@ -178,7 +207,10 @@ mod tests {
         }
         let late = NOW + std::time::Duration::from_secs(301);
         let token = token("hub.test", KEY, Some("service"));
-        assert_eq!(access().verify_service(&token, &[], late), Err(Unauthorized));
+        assert_eq!(
+            access().verify_service(&token, &[], late),
+            Err(Unauthorized)
+        );
     }
 
     #[test]
@@ -208,9 +240,15 @@ mod tests {
     fn a_disabled_device_or_one_without_keys_stays_out() {
         let own = token("hub.test/devices/door-1", KEY, None);
         let disabled = identity(Status::Disabled, with_keys());
-        assert_eq!(access().verify_device(&own, &disabled, NOW), Err(Unauthorized));
+        assert_eq!(
+            access().verify_device(&own, &disabled, NOW),
+            Err(Unauthorized)
+        );
         let keyless = identity(Status::Enabled, Authentication::None);
-        assert_eq!(access().verify_device(&own, &keyless, NOW), Err(Unauthorized));
+        assert_eq!(
+            access().verify_device(&own, &keyless, NOW),
+            Err(Unauthorized)
+        );
         let by_policy = token("hub.test", KEY, Some("device"));
         assert!(access().verify_device(&by_policy, &keyless, NOW).is_ok());
     }

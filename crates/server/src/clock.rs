@@ -13,9 +13,14 @@ pub(crate) struct SystemClock;
 const NAP_MAX: Duration = Duration::from_secs(60);
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the adapter everybody else goes through")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the adapter everybody else goes through"
+    )]
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp(0) + since
     }
 

@@ -100,8 +100,12 @@ impl Node {
         let names = certificate_names(&config.host_names, &config.bind);
         let certificate = ServerCertificate::provide(folder.path(), &names, clock.now())?;
         let store = Arc::new(Embedded::open(&store_file(folder.path()))?);
-        let (hub, engine) =
-            Hub::new(store.clone(), clock, Arc::new(SystemEntropy), config.job_history);
+        let (hub, engine) = Hub::new(
+            store.clone(),
+            clock,
+            Arc::new(SystemEntropy),
+            config.job_history,
+        );
         let policies = policies(&store, &hub).await?;
         let access = Arc::new(Access::new(names, policies.clone()));
         let rest = Rest::new(hub.clone(), access.clone(), move || store.commits());
@@ -109,13 +113,21 @@ impl Node {
 
         let host = HubFile {
             host_name: config.host_names.first().cloned().unwrap_or_default(),
-            https_port: addresses.https.first().map_or(config.https_port, SocketAddr::port),
+            https_port: addresses
+                .https
+                .first()
+                .map_or(config.https_port, SocketAddr::port),
         };
         folder.put_hub_file(&host)?;
         let node = Self {
             engine: Tasks::engine(engine),
             https: Tasks::https(listeners.https, &certificate, &rest)?,
-            mqtt: Tasks::mqtt(listeners.mqtts, listeners.mqtt_plain, &certificate, &gateway)?,
+            mqtt: Tasks::mqtt(
+                listeners.mqtts,
+                listeners.mqtt_plain,
+                &certificate,
+                &gateway,
+            )?,
             hub,
             rest,
             addresses,
@@ -177,10 +189,16 @@ impl Node {
         self.hub.methods.close();
         self.engine.stop();
         // Devices stay connected meanwhile: their answers are what is awaited.
-        self.engine.ended_within(ENGINE_WITHIN, "the job engine").await;
+        self.engine
+            .ended_within(ENGINE_WITHIN, "the job engine")
+            .await;
         self.mqtt.stop();
-        self.https.ended_within(CONNECTIONS_WITHIN, "the service API").await;
-        self.mqtt.ended_within(CONNECTIONS_WITHIN, "the MQTT gateway").await;
+        self.https
+            .ended_within(CONNECTIONS_WITHIN, "the service API")
+            .await;
+        self.mqtt
+            .ended_within(CONNECTIONS_WITHIN, "the MQTT gateway")
+            .await;
         tracing::info!("the hub has stopped");
     }
 }
@@ -256,7 +274,10 @@ struct Tasks {
 
 impl Tasks {
     fn none() -> Self {
-        Self { set: JoinSet::new(), stop: watch::Sender::new(false) }
+        Self {
+            set: JoinSet::new(),
+            stop: watch::Sender::new(false),
+        }
     }
 
     fn engine(engine: Engine) -> Self {
@@ -278,7 +299,9 @@ impl Tasks {
         let router = rest::router(rest.clone());
         for listener in listeners {
             let stop = tasks.stop.subscribe();
-            tasks.set.spawn(rest::serve(listener, tls.clone(), router.clone(), stop));
+            tasks
+                .set
+                .spawn(rest::serve(listener, tls.clone(), router.clone(), stop));
         }
         Ok(tasks)
     }
@@ -291,11 +314,15 @@ impl Tasks {
     ) -> Result<Self, TlsError> {
         let mut tasks = Self::none();
         let tls = certificate.server_config(&[])?;
-        let encrypted = encrypted.into_iter().map(|listener| (listener, Some(tls.clone())));
+        let encrypted = encrypted
+            .into_iter()
+            .map(|listener| (listener, Some(tls.clone())));
         let plain = plain.into_iter().map(|listener| (listener, None));
         for (listener, tls) in encrypted.chain(plain) {
             let stop = tasks.stop.subscribe();
-            tasks.set.spawn(mqtt::serve(listener, tls, gateway.clone(), stop));
+            tasks
+                .set
+                .spawn(mqtt::serve(listener, tls, gateway.clone(), stop));
         }
         Ok(tasks)
     }

@@ -12,10 +12,14 @@ use std::{
 };
 
 use figment::{
-    Figment, Metadata, Profile, Provider,
+    Figment,
     providers::{Format, Toml},
-    value::{Dict, Map, Value},
+    value::{Dict, Value},
 };
+
+use self::layers::{Environment, Given};
+
+mod layers;
 
 /// What a node is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +93,9 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration cannot be used")?;
-        self.faults.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
+        self.faults
+            .iter()
+            .try_for_each(|fault| write!(f, "\n  - {fault}"))
     }
 }
 
@@ -102,7 +108,10 @@ impl Config {
     /// All faults of all layers together.
     pub fn load(flags: Flags) -> Result<Self, ConfigError> {
         let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            Some((
+                name.into_string().ok()?,
+                value.to_string_lossy().into_owned(),
+            ))
         });
         Self::from_layers(flags, environment)
     }
@@ -120,7 +129,10 @@ impl Config {
             .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value)))
             .collect();
         let named = environment.iter().find(|(name, _)| name == "CONFIG");
-        let file = flags.config.clone().or_else(|| named.map(|(_, path)| PathBuf::from(path)));
+        let file = flags
+            .config
+            .clone()
+            .or_else(|| named.map(|(_, path)| PathBuf::from(path)));
         let mut layers = Figment::new();
         if let Some(path) = &file {
             read_file(path)?;
@@ -148,65 +160,20 @@ const KEYS: [&str; 11] = [
     "log-filter",
     "job-history-days",
 ];
-/// Variables of that prefix that other programs of ours read.
-const NOT_SETTINGS: [&str; 3] = ["CONFIG", "CONNECTION_STRING", "BIN"];
 
 fn read_file(path: &Path) -> Result<(), ConfigError> {
     let fault = |problem: String| ConfigError {
-        faults: vec![format!("the configuration file {} {problem}", path.display())],
+        faults: vec![format!(
+            "the configuration file {} {problem}",
+            path.display()
+        )],
     };
     let metadata =
         std::fs::metadata(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
-    if metadata.is_file() { Ok(()) } else { Err(fault("is not a file".to_owned())) }
-}
-
-/// The environment as a layer: `FANFARE_HTTPS_PORT=8443` is `https-port = "8443"`.
-struct Environment(Vec<(String, String)>);
-
-impl Provider for Environment {
-    fn metadata(&self) -> Metadata {
-        Metadata::named("the environment")
-            .interpolater(|_, keys| format!("{PREFIX}{}", keys.join("_").to_uppercase()))
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let settings = self.0.iter().filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str()));
-        let dict = settings
-            .map(|(name, value)| (name.to_lowercase().replace('_', "-"), Value::from(&**value)))
-            .collect();
-        Ok(Profile::Default.collect(dict))
-    }
-}
-
-/// The flags as a layer.
-struct Given(Flags);
-
-impl Provider for Given {
-    fn metadata(&self) -> Metadata {
-        Metadata::named("the command line")
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let flags = &self.0;
-        let text = |text: &Option<String>| text.as_deref().map(Value::from);
-        let port = |port: Option<u16>| port.map(Value::from);
-        let list = |list: &[String]| (!list.is_empty()).then(|| Value::from(list.to_vec()));
-        let data_dir = flags.data_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
-        let given = [
-            ("data-dir", text(&data_dir)),
-            ("bind", list(&flags.bind)),
-            ("host-name", list(&flags.host_name)),
-            ("https-port", port(flags.https_port)),
-            ("mqtts-port", port(flags.mqtts_port)),
-            ("mqtt-plain-port", port(flags.mqtt_plain_port)),
-            ("mqtt-plain-force", flags.mqtt_plain_force.then(|| Value::from(true))),
-            ("store", text(&flags.store)),
-            ("log-format", text(&flags.log_format)),
-            ("log-filter", text(&flags.log_filter)),
-            ("job-history-days", flags.job_history_days.map(Value::from)),
-        ];
-        let dict = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
-        Ok(Profile::Default.collect(dict.collect()))
+    if metadata.is_file() {
+        Ok(())
+    } else {
+        Err(fault("is not a file".to_owned()))
     }
 }
 
@@ -222,9 +189,16 @@ impl<'a> Checked<'a> {
         let values: Dict = layers.extract().map_err(|error| ConfigError {
             faults: error.into_iter().map(|fault| fault.to_string()).collect(),
         })?;
-        let unknown: BTreeSet<_> =
-            values.keys().filter(|key| !KEYS.contains(&key.as_str())).cloned().collect();
-        let mut checked = Self { layers, values, faults: Vec::new() };
+        let unknown: BTreeSet<_> = values
+            .keys()
+            .filter(|key| !KEYS.contains(&key.as_str()))
+            .cloned()
+            .collect();
+        let mut checked = Self {
+            layers,
+            values,
+            faults: Vec::new(),
+        };
         for key in unknown {
             let known = KEYS.join(", ");
             checked.fault(&key, &format!("is not a setting; known are {known}"));
@@ -233,25 +207,42 @@ impl<'a> Checked<'a> {
     }
 
     fn config(mut self) -> Result<Config, ConfigError> {
-        let data_dir = self.text("data-dir").unwrap_or_else(|| "./fanfare-data".to_owned());
+        let data_dir = self
+            .text("data-dir")
+            .unwrap_or_else(|| "./fanfare-data".to_owned());
         if data_dir.is_empty() {
             self.fault("data-dir", "is empty");
         }
         let bind = self.addresses();
         let host_names = self.host_names();
-        let https_port = self.number("https-port", 0, 65_535, "a port").unwrap_or(443);
-        let mqtts_port = self.number("mqtts-port", 0, 65_535, "a port").unwrap_or(8_883);
+        let https_port = self
+            .number("https-port", 0, 65_535, "a port")
+            .unwrap_or(443);
+        let mqtts_port = self
+            .number("mqtts-port", 0, 65_535, "a port")
+            .unwrap_or(8_883);
         let mqtt_plain_port = self.number("mqtt-plain-port", 0, 65_535, "a port");
         let forced = self.switch("mqtt-plain-force").unwrap_or(false);
-        self.check_ports(&bind, [Some(https_port), Some(mqtts_port), mqtt_plain_port], forced);
+        self.check_ports(
+            &bind,
+            [Some(https_port), Some(mqtts_port), mqtt_plain_port],
+            forced,
+        );
         self.check_store();
         let log_format = self.log_format();
         let log_filter = self.text("log-filter").unwrap_or_else(|| "info".to_owned());
         let days = self
-            .number("job-history-days", 1, JOB_HISTORY_DAYS_MAX, "a number of days")
+            .number(
+                "job-history-days",
+                1,
+                JOB_HISTORY_DAYS_MAX,
+                "a number of days",
+            )
             .unwrap_or(JOB_HISTORY_DAYS_DEFAULT);
         if !self.faults.is_empty() {
-            return Err(ConfigError { faults: self.faults });
+            return Err(ConfigError {
+                faults: self.faults,
+            });
         }
         Ok(Config {
             data_dir: data_dir.into(),
@@ -267,7 +258,9 @@ impl<'a> Checked<'a> {
     }
 
     fn addresses(&mut self) -> Vec<IpAddr> {
-        let texts = self.list("bind").unwrap_or_else(|| vec!["127.0.0.1".to_owned()]);
+        let texts = self
+            .list("bind")
+            .unwrap_or_else(|| vec!["127.0.0.1".to_owned()]);
         let mut addresses = Vec::new();
         for text in &texts {
             match text.parse() {
@@ -283,9 +276,12 @@ impl<'a> Checked<'a> {
     }
 
     fn host_names(&mut self) -> Vec<String> {
-        let names = self.list("host-name").unwrap_or_else(|| vec!["localhost".to_owned()]);
+        let names = self
+            .list("host-name")
+            .unwrap_or_else(|| vec!["localhost".to_owned()]);
         for name in names.iter().filter(|name| !is_host_name(name)) {
-            let problem = format!("must be host names or IP addresses without a port, {name:?} is not");
+            let problem =
+                format!("must be host names or IP addresses without a port, {name:?} is not");
             self.fault("host-name", &problem);
         }
         if names.is_empty() {
@@ -313,7 +309,9 @@ impl<'a> Checked<'a> {
     }
 
     fn check_store(&mut self) {
-        let Some(store) = self.text("store") else { return };
+        let Some(store) = self.text("store") else {
+            return;
+        };
         if store.starts_with("postgres://") || store.starts_with("postgresql://") {
             let problem = "names a PostgreSQL store, which comes with a later release; \
                            leave it out for the embedded store";
@@ -360,9 +358,12 @@ impl<'a> Checked<'a> {
         let value = self.values.get(key)?;
         let number = match value {
             Value::String(_, text) => text.parse().ok(),
-            Value::Num(_, number) => {
-                number.to_u128().and_then(|number| u32::try_from(number).ok())
-            }
+            // TOML's numbers are signed, those of flags are not.
+            Value::Num(_, number) => match (number.to_u128(), number.to_i128()) {
+                (Some(number), _) => u32::try_from(number).ok(),
+                (None, Some(number)) => u32::try_from(number).ok(),
+                (None, None) => None,
+            },
             _ => None,
         };
         let number = number.filter(|number| (min..=max).contains(number));
@@ -375,14 +376,17 @@ impl<'a> Checked<'a> {
     /// A list, or one text with commas.
     fn list(&mut self, key: &str) -> Option<Vec<String>> {
         let split = |text: &str| {
-            text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty())
+            text.split(',')
+                .map(|part| part.trim().to_owned())
+                .filter(|part| !part.is_empty())
                 .collect()
         };
         let texts = match self.values.get(key)? {
             Value::String(_, text) => Some(split(text)),
-            Value::Array(_, values) => {
-                values.iter().map(|value| value.as_str().map(str::to_owned)).collect()
-            }
+            Value::Array(_, values) => values
+                .iter()
+                .map(|value| value.as_str().map(str::to_owned))
+                .collect(),
             _ => None,
         };
         if texts.is_none() {
@@ -397,7 +401,8 @@ impl<'a> Checked<'a> {
             Some(source) => format!(" ({source})"),
             None => format!(" ({})", from.name),
         });
-        self.faults.push(format!("{key} {problem}{}", origin.unwrap_or_default()));
+        self.faults
+            .push(format!("{key} {problem}{}", origin.unwrap_or_default()));
     }
 }
 
@@ -408,107 +413,12 @@ fn port(number: u32) -> u16 {
 fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     name.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(is_label))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn defaults_run_a_laptop() {
-        let config = Config::from_layers(Flags::default(), []).unwrap();
-        assert_eq!(config.data_dir, PathBuf::from("./fanfare-data"));
-        assert_eq!(config.bind, [IpAddr::from([127, 0, 0, 1])]);
-        assert_eq!(config.host_names, ["localhost"]);
-        assert_eq!((config.https_port, config.mqtts_port), (443, 8_883));
-        assert_eq!(config.mqtt_plain_port, None);
-        assert_eq!(config.job_history, Duration::from_secs(30 * 24 * 3_600));
-    }
-
-    #[test]
-    fn each_layer_overrides_the_one_below() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("fanfare.toml");
-        let text = "https-port = 1\nmqtts-port = 2\nmqtt-plain-port = 3\nhost-name = [\"a\", \"b\"]\n";
-        std::fs::write(&file, text).unwrap();
-        let flags = Flags { https_port: Some(30), ..Flags::default() };
-        let variables = environment(&[
-            ("FANFARE_CONFIG", file.to_str().unwrap()),
-            ("FANFARE_HTTPS_PORT", "20"),
-            ("FANFARE_MQTTS_PORT", "21"),
-            ("FANFARE_BIND", "127.0.0.2, ::1"),
-            ("FANFARE_CONNECTION_STRING", "not a setting"),
-            ("HTTPS_PORT", "9"),
-        ]);
-        let config = Config::from_layers(flags, variables).unwrap();
-        assert_eq!((config.https_port, config.mqtts_port), (30, 21));
-        assert_eq!(config.mqtt_plain_port, Some(3));
-        assert_eq!(config.host_names, ["a", "b"]);
-        assert_eq!(config.bind.len(), 2);
-    }
-
-    #[test]
-    fn all_faults_are_reported_together_with_where_they_are() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("fanfare.toml");
-        std::fs::write(&file, "https-prot = 1\nlog-format = \"loud\"\n").unwrap();
-        let flags = Flags {
-            config: Some(file.clone()),
-            host_name: vec!["localhost:8443".to_owned()],
-            store: Some("postgres://db".to_owned()),
-            ..Flags::default()
-        };
-        let variables = environment(&[("FANFARE_MQTTS_PORT", "99999"), ("FANFARE_BIND", "all")]);
-        let error = Config::from_layers(flags, variables).unwrap_err();
-        let text = error.to_string();
-        assert_eq!(error.faults.len(), 6, "{text}");
-        for part in [
-            "https-prot is not a setting",
-            "log-format must be",
-            "fanfare.toml",
-            "host-name must be",
-            "the command line",
-            "mqtts-port must be a port, 0 to 65535 (the environment)",
-            "bind must be IP addresses, \"all\" is none",
-            "later release",
-        ] {
-            assert!(text.contains(part), "{part} is not in {text}");
-        }
-    }
-
-    #[test]
-    fn unencrypted_mqtt_stays_at_home_unless_forced() {
-        let flags = |force| Flags {
-            bind: vec!["127.0.0.2".to_owned(), "192.0.2.1".to_owned()],
-            mqtt_plain_port: Some(1_883),
-            mqtt_plain_force: force,
-            ..Flags::default()
-        };
-        let error = Config::from_layers(flags(false), []).unwrap_err();
-        assert!(error.faults[0].contains("192.0.2.1"), "{error}");
-        assert!(Config::from_layers(flags(true), []).is_ok());
-    }
-
-    #[test]
-    fn two_listeners_cannot_share_a_port() {
-        let flags = Flags { https_port: Some(8_883), ..Flags::default() };
-        let error = Config::from_layers(flags, []).unwrap_err();
-        assert_eq!(error.faults, ["mqtts-port is 8883, which is also https-port"]);
-        let flags = Flags { https_port: Some(0), mqtts_port: Some(0), ..Flags::default() };
-        assert!(Config::from_layers(flags, []).is_ok());
-    }
-
-    #[test]
-    fn a_missing_file_is_a_fault() {
-        let flags = Flags { config: Some("/nowhere/fanfare.toml".into()), ..Flags::default() };
-        let error = Config::from_layers(flags, []).unwrap_err();
-        assert!(error.to_string().contains("/nowhere/fanfare.toml"), "{error}");
-    }
-}
+mod tests;

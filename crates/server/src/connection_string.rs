@@ -80,7 +80,11 @@ pub(crate) fn host_with_port(host: &HubFile) -> String {
         Ok(std::net::IpAddr::V6(address)) => format!("[{address}]"),
         _ => host.host_name.clone(),
     };
-    if host.https_port == 443 { name } else { format!("{name}:{}", host.https_port) }
+    if host.https_port == 443 {
+        name
+    } else {
+        format!("{name}:{}", host.https_port)
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +98,10 @@ mod tests {
             ("localhost", 8_443, "localhost:8443"),
             ("::1", 8_443, "[::1]:8443"),
         ] {
-            let host = HubFile { host_name: name.to_owned(), https_port: port };
+            let host = HubFile {
+                host_name: name.to_owned(),
+                https_port: port,
+            };
             assert_eq!(host_with_port(&host), shown);
         }
     }

@@ -62,13 +62,28 @@ impl DataDir {
     /// # Errors
     /// Another process has it, or the file system refuses.
     pub(crate) fn lock(path: &Path) -> Result<Self, DataDirError> {
-        let fail = |source| DataDirError::Io { path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(fail)?;
+        let fail = |source| DataDirError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(path)
+            .map_err(fail)?;
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(SECRET_MODE);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(SECRET_MODE);
         let lock = options.open(path.join("lock")).map_err(fail)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),
             Err(TryLockError::Error(source)) => Err(fail(source)),
         }
@@ -89,9 +104,16 @@ impl DataDir {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn put_hub_file(&self, hub: &HubFile) -> Result<(), DataDirError> {
-        let text = format!("host-name = {:?}\nhttps-port = {}\n", hub.host_name, hub.https_port);
-        replace(&self.path.join(HUB_FILE), text.as_bytes(), PUBLIC_MODE)
-            .map_err(|source| DataDirError::Io { path: self.path.clone(), source })
+        let text = format!(
+            "host-name = {:?}\nhttps-port = {}\n",
+            hub.host_name, hub.https_port
+        );
+        replace(&self.path.join(HUB_FILE), text.as_bytes(), PUBLIC_MODE).map_err(|source| {
+            DataDirError::Io {
+                path: self.path.clone(),
+                source,
+            }
+        })
     }
 }
 
@@ -107,7 +129,10 @@ pub(crate) fn store_file(data_dir: &Path) -> PathBuf {
 /// # Errors
 /// No hub was ever started on it, or the file cannot be read.
 pub(crate) fn read_hub_file(data_dir: &Path) -> Result<HubFile, DataDirError> {
-    let fail = |source| DataDirError::Io { path: data_dir.to_owned(), source };
+    let fail = |source| DataDirError::Io {
+        path: data_dir.to_owned(),
+        source,
+    };
     let text = fs::read_to_string(data_dir.join(HUB_FILE)).map_err(|error| {
         let what = format!("no hub was started on it yet ({HUB_FILE}: {error})");
         fail(io::Error::new(error.kind(), what))
@@ -115,7 +140,12 @@ pub(crate) fn read_hub_file(data_dir: &Path) -> Result<HubFile, DataDirError> {
     use figment::providers::{Format as _, Toml};
     figment::Figment::from(Toml::string(&text))
         .extract()
-        .map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidData, error.to_string())))
+        .map_err(|error| {
+            fail(io::Error::new(
+                io::ErrorKind::InvalidData,
+                error.to_string(),
+            ))
+        })
 }
 
 /// Writes a whole file in place of what is there: after a crash it is the old one or the new one.
@@ -144,9 +174,15 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("deep/data");
         let first = DataDir::lock(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let refused = DataDir::lock(&path).unwrap_err().to_string();
-        assert!(refused.contains(path.to_str().unwrap()) && refused.contains("in use"), "{refused}");
+        assert!(
+            refused.contains(path.to_str().unwrap()) && refused.contains("in use"),
+            "{refused}"
+        );
         drop(first);
         assert!(DataDir::lock(&path).is_ok());
     }
@@ -158,7 +194,10 @@ mod tests {
         let cause = std::error::Error::source(&missing).unwrap().to_string();
         assert!(cause.contains("no hub was started"), "{cause}");
         let folder = DataDir::lock(scratch.path()).unwrap();
-        let hub = HubFile { host_name: "127.0.0.2".to_owned(), https_port: 8_443 };
+        let hub = HubFile {
+            host_name: "127.0.0.2".to_owned(),
+            https_port: 8_443,
+        };
         folder.put_hub_file(&hub).unwrap();
         assert_eq!(read_hub_file(scratch.path()).unwrap(), hub);
     }

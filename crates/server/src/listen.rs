@@ -29,11 +29,13 @@ pub(crate) async fn listen(
     let mut listeners = Vec::with_capacity(bind.len());
     for address in bind {
         let address = SocketAddr::new(*address, port);
-        let listener = TcpListener::bind(address).await.map_err(|error| ListenError {
-            address,
-            purpose,
-            reason: reason(&error, address, flag),
-        })?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| ListenError {
+                address,
+                purpose,
+                reason: reason(&error, address, flag),
+            })?;
         listeners.push(listener);
     }
     Ok(listeners)
@@ -52,7 +54,10 @@ fn reason(error: &io::Error, address: SocketAddr, flag: &str) -> String {
              sysctl net.ipv4.ip_unprivileged_port_start={port}, or choose a port above 1023 with {flag}"
         ),
         io::ErrorKind::AddrNotAvailable => {
-            format!("{} is not an address of this machine; see --bind", address.ip())
+            format!(
+                "{} is not an address of this machine; see --bind",
+                address.ip()
+            )
         }
         _ => error.to_string(),
     }
@@ -67,8 +72,16 @@ mod tests {
         let bind = [IpAddr::from([127, 0, 0, 11])];
         let first = listen(&bind, 0, "HTTPS", "--https-port").await.unwrap();
         let port = first[0].local_addr().unwrap().port();
-        let refused = listen(&bind, port, "HTTPS", "--https-port").await.unwrap_err().to_string();
-        for part in [&format!("127.0.0.11:{port}"), "is taken", "--https-port", "--bind"] {
+        let refused = listen(&bind, port, "HTTPS", "--https-port")
+            .await
+            .unwrap_err()
+            .to_string();
+        for part in [
+            &format!("127.0.0.11:{port}"),
+            "is taken",
+            "--https-port",
+            "--bind",
+        ] {
             assert!(refused.contains(part), "{refused}");
         }
     }
@@ -76,7 +89,11 @@ mod tests {
     #[test]
     fn a_forbidden_port_names_the_three_ways_out() {
         let refused = io::Error::from(io::ErrorKind::PermissionDenied);
-        let text = reason(&refused, SocketAddr::from(([127, 0, 0, 1], 443)), "--https-port");
+        let text = reason(
+            &refused,
+            SocketAddr::from(([127, 0, 0, 1], 443)),
+            "--https-port",
+        );
         for part in [
             "setcap 'cap_net_bind_service=+ep'",
             "net.ipv4.ip_unprivileged_port_start=443",

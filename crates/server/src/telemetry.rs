@@ -74,13 +74,19 @@ impl Metrics {
 }
 
 fn describe() {
-    describe_counter!(STORE_COMMITS, "Durable commits of the store since the start.");
+    describe_counter!(
+        STORE_COMMITS,
+        "Durable commits of the store since the start."
+    );
     describe_gauge!(CONNECTIONS, "Open connections, by front end.");
     describe_counter!(
         TELEMETRY_MESSAGES,
         "Telemetry messages that were acknowledged and not kept."
     );
-    describe_counter!(HTTP_REQUESTS, "Answered requests of the service API, by status.");
+    describe_counter!(
+        HTTP_REQUESTS,
+        "Answered requests of the service API, by status."
+    );
     metrics::counter!(STORE_COMMITS).absolute(0);
     metrics::counter!(TELEMETRY_MESSAGES).absolute(0);
     for front_end in ["https", "mqtt"] {

@@ -68,9 +68,14 @@ impl ServerCertificate {
     ///
     /// # Errors
     /// The files cannot be read, written or understood.
-    pub(crate) fn provide(folder: &Path, names: &[String], now: Timestamp) -> Result<Self, TlsError> {
+    pub(crate) fn provide(
+        folder: &Path,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Self, TlsError> {
         let issuer = authority(folder, now)?;
-        let (certificate_path, key_path) = (folder.join("server.pem"), folder.join("server-key.pem"));
+        let (certificate_path, key_path) =
+            (folder.join("server.pem"), folder.join("server-key.pem"));
         if certificate_path.exists() && key_path.exists() {
             let kept = Self::read(&certificate_path, &key_path)?;
             if kept.is_good_for(names, now) {
@@ -94,8 +99,15 @@ impl ServerCertificate {
     }
 
     fn is_good_for(&self, names: &[String], now: Timestamp) -> bool {
-        let Ok((_, leaf)) = x509_parser::parse_x509_certificate(&self.leaf) else { return false };
-        let ends = Timestamp(leaf.validity().not_after.timestamp().saturating_mul(1_000_000));
+        let Ok((_, leaf)) = x509_parser::parse_x509_certificate(&self.leaf) else {
+            return false;
+        };
+        let ends = Timestamp(
+            leaf.validity()
+                .not_after
+                .timestamp()
+                .saturating_mul(1_000_000),
+        );
         let mut wanted: Vec<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
         let mut there = names_of(&leaf);
         wanted.sort_unstable();
@@ -123,7 +135,11 @@ impl ServerCertificate {
 pub(crate) fn certificate_names(host_names: &[String], bind: &[IpAddr]) -> Vec<String> {
     let addresses = bind.iter().filter(|address| !address.is_unspecified());
     let mut names: Vec<String> = Vec::new();
-    for name in host_names.iter().cloned().chain(addresses.map(IpAddr::to_string)) {
+    for name in host_names
+        .iter()
+        .cloned()
+        .chain(addresses.map(IpAddr::to_string))
+    {
         if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
             names.push(name);
         }
@@ -136,8 +152,8 @@ fn authority(folder: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, 
     let (certificate_path, key_path) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
     match (certificate_path.exists(), key_path.exists()) {
         (true, true) => {
-            let key = KeyPair::from_pem(&read(&key_path)?)
-                .map_err(|error| content(&key_path, &error))?;
+            let key =
+                KeyPair::from_pem(&read(&key_path)?).map_err(|error| content(&key_path, &error))?;
             Issuer::from_ca_cert_pem(&read(&certificate_path)?, key)
                 .map_err(|error| content(&certificate_path, &error))
         }
@@ -164,8 +180,12 @@ fn authority(folder: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, 
 fn authority_params(now: Timestamp) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "Fanfare");
-    params.distinguished_name.push(DnType::CommonName, "Fanfare private CA");
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Fanfare");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Fanfare private CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = moment(now) - BACKDATED;
@@ -176,8 +196,12 @@ fn authority_params(now: Timestamp) -> CertificateParams {
 fn leaf_params(names: &[String], now: Timestamp) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "Fanfare");
-    params.distinguished_name.push(DnType::CommonName, "Fanfare hub");
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Fanfare");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Fanfare hub");
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -193,12 +217,18 @@ fn moment(at: Timestamp) -> OffsetDateTime {
 }
 
 fn names_of(leaf: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(names)) = leaf.subject_alternative_name() else { return Vec::new() };
+    let Ok(Some(names)) = leaf.subject_alternative_name() else {
+        return Vec::new();
+    };
     let text = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|v4| IpAddr::from(v4).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes).ok().map(|v6| IpAddr::from(v6).to_string()),
+            4 => <[u8; 4]>::try_from(*bytes)
+                .ok()
+                .map(|v4| IpAddr::from(v4).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|v6| IpAddr::from(v6).to_string()),
         },
         _ => None,
     };
@@ -206,17 +236,24 @@ fn names_of(leaf: &X509Certificate<'_>) -> Vec<String> {
 }
 
 fn read(path: &Path) -> Result<String, TlsError> {
-    fs::read_to_string(path)
-        .map_err(|source| TlsError::Io { path: path.display().to_string(), source })
+    fs::read_to_string(path).map_err(|source| TlsError::Io {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    replace(path, text.as_bytes(), mode)
-        .map_err(|source| TlsError::Io { path: path.display().to_string(), source })
+    replace(path, text.as_bytes(), mode).map_err(|source| TlsError::Io {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 fn content(path: &Path, problem: &dyn std::fmt::Display) -> TlsError {
-    TlsError::Content { path: path.display().to_string(), problem: problem.to_string() }
+    TlsError::Content {
+        path: path.display().to_string(),
+        problem: problem.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -248,7 +285,11 @@ mod tests {
         let near_the_end = NOW + DAY * 771;
         let renewed = provide(folder.path(), &["hub.test", "::1"], near_the_end);
         assert_ne!(renamed.leaf, renewed.leaf);
-        assert_eq!(fs::read(folder.path().join("ca.pem")).unwrap(), ca, "the CA stays");
+        assert_eq!(
+            fs::read(folder.path().join("ca.pem")).unwrap(),
+            ca,
+            "the CA stays"
+        );
     }
 
     #[test]
@@ -261,7 +302,10 @@ mod tests {
             ("server.pem", 0o644),
             ("server-key.pem", 0o600),
         ] {
-            let found = fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
+            let found = fs::metadata(folder.path().join(file))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(found & 0o777, mode, "{file}");
         }
     }
@@ -272,7 +316,9 @@ mod tests {
         provide(folder.path(), &["localhost"], NOW);
         fs::remove_file(folder.path().join("ca-key.pem")).unwrap();
         let names = ["localhost".to_owned()];
-        let refused = ServerCertificate::provide(folder.path(), &names, NOW).err().unwrap();
+        let refused = ServerCertificate::provide(folder.path(), &names, NOW)
+            .err()
+            .unwrap();
         assert!(refused.to_string().contains("ca-key.pem"), "{refused}");
     }
 

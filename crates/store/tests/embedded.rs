@@ -1,6 +1,7 @@
 //! The embedded store keeps the contract, with its threads and without.
 
 mod contract;
+mod journal;
 
 use std::sync::Arc;
 

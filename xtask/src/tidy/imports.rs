@@ -19,6 +19,7 @@ const HUB_LEVELS: &[&[&str]] = &[
     &["presence"],
     &["registry"],
     &["access", "query", "method", "twin"],
+    &["overlay"],
     &["jobs"],
     &["queries", "upkeep"],
     &["hub"],

@@ -3,15 +3,19 @@
 //! One task a node. One commit is under way at a time; everything that happens meanwhile joins the next
 //! one, which is the whole of group commit here. A commit that failed is repeated as it is: the store
 //! refuses what it already has, so that is safe.
+//!
+//! Waiting only wakes; [`Loop::step`] then takes whatever there is, so that no source of events, however
+//! busy, keeps another one waiting.
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
+use roaring::RoaringBitmap;
 use tokio::sync::{mpsc, watch};
 
 use super::execute::{self, Bounds, Executor, SendGroup};
 use crate::{
-    ids::{CallId, IdentityKey, JobNumber},
+    ids::{CallId, IdentityKey, JobNumber, Space},
     method::{CallAnswer, Methods},
     ports::{
         Clock, Store, StoreError,
@@ -39,6 +43,10 @@ pub(super) struct Dispatch {
 
 /// Sends between two chances for other tasks.
 const SENDS_IN_A_RUN: usize = 64;
+/// Jobs taken on between two looks at everything else.
+const JOBS_IN_A_RUN: usize = 64;
+/// Jobs closed by one commit.
+const CLOSES_IN_A_COMMIT: usize = 256;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 type Committing = BoxFuture<'static, Result<Vec<JobCommitted>, StoreError>>;
@@ -106,7 +114,9 @@ impl Loop {
         for job in self.parts.signals.take_canceled() {
             self.executor.canceled(job);
         }
+        self.take_answers(now);
         self.over.extend(self.executor.expire(now));
+        self.drop_held(now);
         if self.stopping.is_none() {
             let methods = self.parts.methods.clone();
             self.executor.choose(|| methods.next_call());
@@ -131,7 +141,8 @@ impl Loop {
             }
             return;
         }
-        let over = std::mem::take(&mut self.over);
+        let closes = self.over.len().min(CLOSES_IN_A_COMMIT);
+        let over: Vec<_> = self.over.drain(..closes).collect();
         let result = commit(self.parts.store.clone(), batch.clone(), over.clone(), now);
         let receipts = std::mem::take(&mut self.receipts);
         self.commit = Some(Commit {
@@ -164,26 +175,26 @@ impl Loop {
         let is_committing = self.commit.is_some();
         tokio::select! {
             biased;
-            result = committed(&mut self.commit) => self.on_committed(result).await,
-            answer = self.parts.answers.recv(), if takes_answers => self.on_answers(answer),
-            job = self.parts.jobs.recv(), if !is_stopping => self.on_job(job).await,
-            () = presence.changed() => {}
-            () = signals.engine() => self.send_held().await,
             () = stopped(stop), if !is_stopping => {
                 self.stopping = Some(clock.now() + self.parts.drain);
             }
+            result = committed(&mut self.commit) => self.on_committed(result).await,
+            () = signals.engine() => self.send_held().await,
+            job = self.parts.jobs.recv(), if !is_stopping => self.on_jobs(job).await,
+            answer = self.parts.answers.recv(), if takes_answers => {
+                answer.into_iter().for_each(|answer| self.on_answer(answer, clock.now()));
+            }
+            () = presence.changed() => {}
             () = clock.sleep_until(wake_at), if !is_committing || wake_at > clock.now() => {}
         }
     }
 
-    fn on_answers(&mut self, first: Option<CallAnswer>) {
-        let now = self.parts.clock.now();
-        let mut next = first;
-        while let Some(answer) = next.take() {
+    fn take_answers(&mut self, now: Timestamp) {
+        while !self.executor.is_full() {
+            let Ok(answer) = self.parts.answers.try_recv() else {
+                return;
+            };
             self.on_answer(answer, now);
-            if !self.executor.is_full() {
-                next = self.parts.answers.try_recv().ok();
-            }
         }
     }
 
@@ -200,18 +211,34 @@ impl Loop {
         self.receipts.extend(receipt);
     }
 
-    async fn on_job(&mut self, job: Option<JobResumed>) {
-        let Some(job) = job else { return };
-        let space = job.job.plan.space;
-        let deleted = match self.parts.store.identity_deleted(space).await {
-            Ok(deleted) => deleted,
-            Err(error) => {
-                // Deleted devices then end at the deadline instead of now.
-                tracing::warn!(job.id = %job.job.id, %error, "deleted devices cannot be read");
-                Default::default()
+    async fn on_jobs(&mut self, first: Option<JobResumed>) {
+        let mut jobs = Vec::from_iter(first);
+        while jobs.len() < JOBS_IN_A_RUN {
+            let Ok(job) = self.parts.jobs.try_recv() else {
+                break;
+            };
+            jobs.push(job);
+        }
+        // Who was deleted or cancelled from here on is heard of by signal.
+        let devices = deleted(&self.parts.store, Space::Devices, &jobs).await;
+        let modules = deleted(&self.parts.store, Space::Modules, &jobs).await;
+        for mut job in jobs {
+            let id = &job.job.id;
+            match self.parts.store.job_get(id).await {
+                Ok(Some(fresh)) if fresh.number == job.job.number => job.job.state = fresh.state,
+                Ok(_) => continue,
+                // The store refuses dispatches of a job that was cancelled; it then ends at its deadline.
+                Err(error) => tracing::warn!(job.id = %id, %error, "the job cannot be read again"),
             }
-        };
-        self.executor.add(job, &deleted, self.parts.clock.now());
+            if !job.job.is_running() {
+                continue;
+            }
+            let deleted = match job.job.plan.space {
+                Space::Devices => &devices,
+                Space::Modules => &modules,
+            };
+            self.executor.add(job, deleted, self.parts.clock.now());
+        }
     }
 
     async fn on_committed(&mut self, result: Result<Vec<JobCommitted>, StoreError>) {
@@ -257,16 +284,43 @@ impl Loop {
         }
     }
 
+    /// Calls whose job was cancelled or is over while they were held will never leave.
+    fn drop_held(&mut self, now: Timestamp) {
+        for group in std::mem::take(&mut self.held) {
+            match self.may_send(&group, now) {
+                true => self.held.push(group),
+                false => self.withdraw(&group),
+            }
+        }
+    }
+
+    fn may_send(&self, group: &SendGroup, now: Timestamp) -> bool {
+        self.stopping.is_none() && self.executor.may_send(group.job, now)
+    }
+
+    fn withdraw(&mut self, group: &SendGroup) {
+        for send in &group.sends {
+            self.executor.withdraw(group.job, send.key, send.call);
+        }
+    }
+
     async fn send(&mut self, mut group: SendGroup) {
         while !group.sends.is_empty() {
+            if !self.may_send(&group, self.parts.clock.now()) {
+                return self.withdraw(&group);
+            }
             let rest = group.sends.split_off(group.sends.len().min(SENDS_IN_A_RUN));
-            let run = std::mem::replace(&mut group.sends, rest);
+            let mut run = std::mem::replace(&mut group.sends, rest);
+            // While it was held its time may have run out, or its device may have been deleted.
+            run.retain(|send| self.executor.awaits(send.call));
             let sent = self
                 .parts
                 .signals
                 .unless_held(group.job, || self.deliver(&group, &run));
             match sent {
                 Some(unsent) => unsent.into_iter().for_each(|(key, call)| {
+                    // A closed link stays closed: only a new connection makes the device ready again.
+                    self.executor.presence_changed(key, false);
                     self.executor.withdraw(group.job, key, call);
                 }),
                 None => {
@@ -292,6 +346,21 @@ impl Loop {
     }
 }
 
+/// The deleted identities of a space, if any of the jobs is about it.
+async fn deleted(store: &Arc<dyn Store>, space: Space, jobs: &[JobResumed]) -> RoaringBitmap {
+    if !jobs.iter().any(|job| job.job.plan.space == space) {
+        return RoaringBitmap::new();
+    }
+    match store.identity_deleted(space).await {
+        Ok(deleted) => deleted,
+        Err(error) => {
+            // Deleted devices then end at the deadline instead of now.
+            tracing::warn!(%error, "deleted devices cannot be read");
+            RoaringBitmap::new()
+        }
+    }
+}
+
 /// The result of the commit under way; never, when there is none.
 async fn committed(commit: &mut Option<Commit>) -> Result<Vec<JobCommitted>, StoreError> {
     match commit {
@@ -313,9 +382,16 @@ fn commit(
             true => Vec::new(),
             false => store.job_journal(term, batch, at).await?,
         };
-        for job in over {
-            store.job_close(job, term, at).await?;
-        }
+        // All at once, so that the store may close many jobs in one transaction.
+        let closes = over.into_iter().map(|job| store.job_close(job, term, at));
+        try_join_all(closes.map(|close| async {
+            match close.await {
+                // It had ended, and its history has expired since.
+                Err(StoreError::Absent(_)) => Ok(()),
+                other => other.map(drop),
+            }
+        }))
+        .await?;
         Ok(results)
     })
 }

@@ -266,7 +266,12 @@ impl Executor {
             let is_calling = |entry: &&MethodJob| {
                 entry.job.plan.space == key.space && entry.in_flight.contains_key(&key.ordinal)
             };
-            involved.extend(self.jobs.values().filter(is_calling).map(|entry| entry.job.number));
+            involved.extend(
+                self.jobs
+                    .values()
+                    .filter(is_calling)
+                    .map(|entry| entry.job.number),
+            );
         }
         for number in involved {
             self.settle_absent(number, key.ordinal, now);
@@ -410,7 +415,9 @@ impl Executor {
         let held = entry.in_flight.len();
         let free = (SHARE * self.room()).saturating_sub(held).min(self.room());
         let candidates = usize::try_from(entry.candidates.len()).unwrap_or(usize::MAX);
-        let group = held.min((self.bounds.in_flight / 16).max(1)).min(candidates);
+        let group = held
+            .min((self.bounds.in_flight / 16).max(1))
+            .min(candidates);
         if free < group { 0 } else { free }
     }
 
@@ -558,8 +565,7 @@ impl Executor {
         sends
     }
 
-    /// A call could not leave: its device is pending again, and not ready until a new connection says so
-    /// (the link it had will never take a call).
+    /// A call did not and will not leave: its device is pending again.
     pub fn withdraw(&mut self, number: JobNumber, key: IdentityKey, call: CallId) {
         let is_ours = self
             .jobs
@@ -578,8 +584,9 @@ impl Executor {
         if entry.is_small {
             self.by_device.entry(key).or_default().insert(number);
         }
-        self.ready[index(key.space)].remove(key.ordinal);
-        self.parked.remove(&key);
+        if self.ready[index(key.space)].contains(key.ordinal) {
+            self.make_candidate(number, key.ordinal);
+        }
     }
 
     /// Forgets a job that ended.

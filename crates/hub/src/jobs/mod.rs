@@ -166,6 +166,8 @@ impl Jobs {
                 Ok(job)
             }
             JobCanceled::TooLate(mut job) => {
+                // Also when an earlier cancel ended it and its caller went away before the engine was told.
+                hold.cancel();
                 let refused = job.cancel(self.clock.now());
                 Err(CancelError::TooLate(
                     refused.expect_err("an ended job cannot be cancelled"),

@@ -68,6 +68,8 @@ struct Starts {
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Without any signal the store is asked this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// After a look that found as many due jobs as it may, the next follows this soon.
+const LOOK_FOR_MORE: Duration = Duration::from_millis(50);
 /// How long calls in flight are awaited at a stop.
 const DRAIN: Duration = Duration::from_secs(8);
 /// Method jobs on their way to the dispatch loop.
@@ -125,7 +127,7 @@ impl Scheduler {
             signals,
         } = self;
         let mut tasks = JoinSet::new();
-        tasks.spawn({
+        let dispatching = tasks.spawn({
             let dispatch = dispatch.run(stop.clone());
             async move {
                 dispatch.await;
@@ -139,7 +141,16 @@ impl Scheduler {
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
-                ended = tasks.join_next() => forget(&mut driven, ended),
+                Some(ended) = tasks.join_next() => {
+                    forget(&mut driven, ended);
+                    if dispatching.is_finished() {
+                        // Without it no method job moves: the node's owner must see that, and start again.
+                        tracing::error!("the dispatch of calls ended too early");
+                        return;
+                    }
+                    // Nothing became due by that.
+                    continue;
+                }
                 () = signals.accepted() => {}
                 () = starts.clock.sleep_until(wake_at) => {}
             }
@@ -147,9 +158,12 @@ impl Scheduler {
                 is_resumed = starts.resume_all(&mut driven, &mut tasks, &stop).await;
             }
             wake_at = starts.start_due(&mut driven, &mut tasks, &stop).await;
+            if !is_resumed {
+                wake_at = wake_at.min(starts.clock.now() + RETRY_AFTER);
+            }
         }
         while let Some(ended) = tasks.join_next().await {
-            forget(&mut driven, Some(ended));
+            forget(&mut driven, ended);
         }
     }
 }
@@ -159,13 +173,13 @@ type Stop = watch::Receiver<bool>;
 
 fn forget(
     driven: &mut BTreeSet<JobNumber>,
-    ended: Option<Result<Option<JobNumber>, tokio::task::JoinError>>,
+    ended: Result<Option<JobNumber>, tokio::task::JoinError>,
 ) {
     match ended {
-        Some(Ok(Some(number))) => {
+        Ok(Some(number)) => {
             driven.remove(&number);
         }
-        Some(Err(error)) if error.is_panic() => {
+        Err(error) if error.is_panic() => {
             tracing::error!(%error, "a job's driver panicked; the job goes on after a restart");
         }
         _ => {}
@@ -213,6 +227,7 @@ impl Starts {
                 return now + RETRY_AFTER;
             }
         };
+        let may_be_more = due.due.len() >= limits::JOB_DUE_BATCH as usize;
         for job in due.due.into_iter().filter(|job| driven.insert(job.number)) {
             let (starts, stop) = (self.clone(), stop.clone());
             tasks.spawn(async move {
@@ -221,7 +236,10 @@ impl Starts {
                 Some(number)
             });
         }
-        let look_again = now + LOOK_AGAIN;
+        let look_again = match may_be_more {
+            true => now + LOOK_FOR_MORE,
+            false => now + LOOK_AGAIN,
+        };
         due.next.map_or(look_again, |next| next.min(look_again))
     }
 

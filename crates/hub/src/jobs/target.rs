@@ -14,12 +14,12 @@ use super::job::Job;
 use crate::{
     ids::{DeviceId, Term},
     limits,
+    overlay::Present,
     ports::{
         Clock, Store, StoreError,
         store::{IdentityRow, IdentityScan},
     },
     presence::Presence,
-    queries::Present,
     query::{Condition, QueryError},
 };
 

@@ -48,6 +48,8 @@ impl TwinRuns {
                     tracing::warn!(job.id = %job.id, "another node drives this job now");
                     return;
                 }
+                // Ended, and its history has expired since.
+                Err(StoreError::Absent(_)) => return,
                 Err(error) => {
                     tracing::error!(job.id = %job.id, %error, "twin job will be tried again");
                 }
@@ -60,6 +62,7 @@ impl TwinRuns {
             }
             match self.store.job_resume(job.number).await {
                 Ok(fresh) => resumed = fresh,
+                Err(StoreError::Absent(_)) => return,
                 Err(error) => tracing::error!(job.id = %job.id, %error, "job cannot be read"),
             }
         }

@@ -5,6 +5,7 @@
 //! waits for the store runs in a future of its own, so that an idle connection does not pay for it.
 
 use std::{
+    convert::Infallible,
     future::{Future as _, poll_fn},
     io,
     pin::Pin,
@@ -20,14 +21,14 @@ use fanfare_hub::{
 };
 use tokio::{
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
     Door, codec,
     link::{DeviceLink, Wants},
-    session::{Ask, Change, Due, End, Session, Step},
+    session::{Ask, Change, Due, End, Step},
     sign_in::{Admitted, Place, sign_in},
     transport::Incoming,
     twin::TwinDesk,
@@ -51,139 +52,142 @@ enum Over {
     Deleted,
 }
 
-/// Serves one connection to its end. `unfinished` is given back when the device is let in.
-pub(super) async fn serve(door: Arc<Door>, stream: TcpStream, unfinished: OwnedSemaphorePermit) {
+/// Serves one connection to its end. `unfinished` is given back when the device is let in; `alive` when
+/// nothing of the connection is left.
+pub(super) async fn serve(
+    door: Arc<Door>,
+    stream: TcpStream,
+    unfinished: OwnedSemaphorePermit,
+    alive: mpsc::Sender<Infallible>,
+) {
     let admitted = Box::pin(sign_in(&door, stream)).await;
     drop(unfinished);
-    let Some(Admitted {
-        incoming,
-        mut session,
-        place,
-    }) = admitted
-    else {
-        return;
-    };
-    let hub = &door.gateway.hub;
-    let over = Connection {
-        hub,
-        place: &place,
-        session: &mut session,
+    if let Some(mut admitted) = admitted {
+        let over = run(&door.gateway.hub, &mut admitted).await;
+        note_end(&admitted, &over);
     }
-    .run(incoming)
-    .await;
-    if session.has_will() && !matches!(over, Over::Session(End::Disconnected)) {
+    drop(alive);
+}
+
+/// A will that counts, and a line for whoever looks.
+fn note_end(admitted: &Admitted, over: &Over) {
+    if admitted.session.has_will() && !matches!(over, Over::Session(End::Disconnected)) {
         metrics::counter!(TELEMETRY_MESSAGES).increment(1);
     }
-    tracing::debug!(device.id = %place.link.identity(), reason = %over, "a connection ended");
+    let id = admitted.place.link.identity();
+    tracing::debug!(device.id = %id, reason = %over, "a connection ended");
 }
 
-struct Connection<'a> {
-    hub: &'a Hub,
-    place: &'a Place,
-    session: &'a mut Session,
-}
-
-impl Connection<'_> {
-    async fn run(mut self, mut incoming: Incoming) -> Over {
-        let mut timer = std::pin::pin!(sleep_until(self.session.next_deadline()));
-        loop {
-            match incoming.packets.next() {
-                Ok(Some(packet)) => {
-                    if let Some(reason) = self.place.link.cut_reason() {
-                        return Over::Cut(reason);
-                    }
-                    self.place.link.heard(self.hub.clock.now());
-                    let step = self.session.receive(packet, Instant::now());
-                    if let Err(over) = self.perform(step).await {
-                        return over;
-                    }
-                    continue;
+/// Reads until it is over. What lives here lives as long as the connection, so it is little.
+async fn run(hub: &Hub, admitted: &mut Admitted) -> Over {
+    let mut timer = std::pin::pin!(sleep_until(admitted.session.next_deadline()));
+    loop {
+        match admitted.take_packets(hub) {
+            Ok(None) => {}
+            Ok(Some(later)) => match Box::pin(admitted.finish(hub, later)).await {
+                Ok(()) => continue,
+                Err(over) => return over,
+            },
+            Err(over) => return over,
+        }
+        let Admitted {
+            place, incoming, ..
+        } = &mut *admitted;
+        match wait(&place.link, incoming, timer.as_mut()).await {
+            Ok(Waited::Bytes) => {}
+            Ok(Waited::Timer) => {
+                match admitted.session.due(Instant::now()) {
+                    Due::Nothing => {}
+                    Due::Ready => hub
+                        .presence
+                        .ready(admitted.place.key, admitted.place.connection),
+                    Due::End(end) => return Over::Session(end),
                 }
-                Ok(None) => {}
-                Err(error) => return error.into(),
+                timer.as_mut().reset(admitted.session.next_deadline());
             }
-            match wait(&self.place.link, &mut incoming, timer.as_mut()).await {
-                Ok(Waited::Bytes) => {}
-                Ok(Waited::Timer) => {
-                    match self.session.due(Instant::now()) {
-                        Due::Nothing => {}
-                        Due::Ready => self
-                            .hub
-                            .presence
-                            .ready(self.place.key, self.place.connection),
-                        Due::End(end) => return Over::Session(end),
-                    }
-                    timer.as_mut().reset(self.session.next_deadline());
-                }
-                Err(error) => {
-                    return self
-                        .place
-                        .link
-                        .cut_reason()
-                        .map_or(Over::Lost(error), Over::Cut);
-                }
+            Err(error) => {
+                let cut = admitted.place.link.cut_reason();
+                return cut.map_or(Over::Lost(error), Over::Cut);
             }
         }
     }
+}
 
-    async fn perform(&mut self, step: Step) -> Result<(), Over> {
-        match step {
-            Step::Nothing => Ok(()),
-            Step::Reply(packet) => {
-                self.place.link.send(&codec::encode(packet));
-                Ok(())
+/// What cannot be done at once.
+enum Later {
+    Ask(Ask, Option<Receipt>),
+    Keep(Change),
+}
+
+impl Admitted {
+    /// Does what the packets at hand ask for, up to one that must wait for the hub.
+    fn take_packets(&mut self, hub: &Hub) -> Result<Option<Later>, Over> {
+        while let Some(packet) = self.incoming.packets.next()? {
+            if let Some(reason) = self.place.link.cut_reason() {
+                return Err(Over::Cut(reason));
             }
-            Step::Ask(Ask::Nothing, receipt) => {
-                self.received(receipt);
-                Ok(())
+            self.place.link.heard(hub.clock.now());
+            match self.session.receive(packet, Instant::now()) {
+                Step::Nothing => {}
+                Step::Reply(packet) => self.place.link.send(&codec::encode(packet)),
+                Step::Ask(Ask::Nothing, receipt) => self.received(receipt),
+                Step::Ask(Ask::Telemetry(_), receipt) => {
+                    // Counted, not kept: the one exception to "acknowledged means durable". compat: MQTT-18
+                    metrics::counter!(TELEMETRY_MESSAGES).increment(1);
+                    self.received(receipt);
+                }
+                Step::Ask(ask, receipt) => return Ok(Some(Later::Ask(ask, receipt))),
+                Step::Keep(change) => return Ok(Some(Later::Keep(change))),
+                Step::End(end) => return Err(Over::Session(end)),
             }
-            Step::Ask(Ask::Telemetry(_), receipt) => {
-                // Counted, not kept: the one exception to "acknowledged means durable". compat: MQTT-18
-                metrics::counter!(TELEMETRY_MESSAGES).increment(1);
-                self.received(receipt);
-                Ok(())
-            }
-            Step::Ask(ask, receipt) => Box::pin(self.ask(ask, receipt)).await,
-            Step::Keep(change) => Box::pin(self.keep(change)).await,
-            Step::End(end) => Err(Over::Session(end)),
         }
+        Ok(None)
     }
 
-    async fn ask(&self, ask: Ask, receipt: Option<Receipt>) -> Result<(), Over> {
-        let done = match ask {
-            Ask::Answer {
-                call,
-                status,
-                payload,
-            } => {
-                let link = || self.place.link.clone() as Arc<dyn Link>;
+    async fn finish(&mut self, hub: &Hub, later: Later) -> Result<(), Over> {
+        match later {
+            Later::Ask(
+                Ask::Answer {
+                    call,
+                    status,
+                    payload,
+                },
+                receipt,
+            ) => {
+                let link = self.place.link.clone() as Arc<dyn Link>;
                 let answer = CallAnswer {
                     key: self.place.key,
                     call,
                     status,
                     payload: AnswerPayload::parse(&payload),
                     // PUBACK follows when the answer is durable.
-                    receipt: receipt.map(|receipt| (link(), receipt)),
+                    receipt: receipt.map(|receipt| (link, receipt)),
                 };
-                self.hub.methods.answer(answer).await;
-                return Ok(());
+                hub.methods.answer(answer).await;
             }
-            Ask::TwinGet { rid } => self.twin().get(&rid).await,
-            Ask::Report { rid, base, patch } => self.twin().report(&rid, base, &patch).await,
-            Ask::Nothing | Ask::Telemetry(_) => Ok(()),
-        };
-        done.map_err(|_| Over::Deleted)?;
-        self.received(receipt);
+            Later::Ask(Ask::TwinGet { rid }, receipt) => {
+                self.twin(hub).get(&rid).await.map_err(|_| Over::Deleted)?;
+                self.received(receipt);
+            }
+            Later::Ask(Ask::Report { rid, base, patch }, receipt) => {
+                let reported = self.twin(hub).report(&rid, base, &patch).await;
+                reported.map_err(|_| Over::Deleted)?;
+                self.received(receipt);
+            }
+            Later::Ask(Ask::Nothing | Ask::Telemetry(_), receipt) => self.received(receipt),
+            Later::Keep(change) => self.keep(hub, change).await?,
+        }
         Ok(())
     }
 
     /// Filters are durable before the device hears that it subscribed: it may never do so again.
-    async fn keep(&mut self, change: Change) -> Result<(), Over> {
+    /// compat: MQTT-19
+    async fn keep(&mut self, hub: &Hub, change: Change) -> Result<(), Over> {
+        let Place {
+            key, connection, ..
+        } = self.place;
         if self.session.is_durable() && change.is_new {
-            self.hub
-                .sessions
-                .keep(self.place.key, Some(change.kept()))
-                .await?;
+            hub.sessions.keep(key, Some(change.kept())).await?;
         }
         let reply = codec::encode(change.reply.clone());
         let adopted = self.session.adopt(change);
@@ -193,17 +197,13 @@ impl Connection<'_> {
         };
         self.place.link.adopt(&reply, wants);
         if adopted.ready {
-            self.hub
-                .presence
-                .ready(self.place.key, self.place.connection);
+            hub.presence.ready(key, connection);
         }
         if adopted.unready {
-            self.hub
-                .presence
-                .not_ready(self.place.key, self.place.connection);
+            hub.presence.not_ready(key, connection);
         }
         if adopted.desired_begins {
-            self.twin()
+            self.twin(hub)
                 .desired_begins()
                 .await
                 .map_err(|_| Over::Deleted)?;
@@ -211,10 +211,10 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn twin(&self) -> TwinDesk<'_> {
+    fn twin<'a>(&'a self, hub: &'a Hub) -> TwinDesk<'a> {
         let answers = self.session.wants_twin_answers();
         TwinDesk {
-            hub: self.hub,
+            hub,
             link: &self.place.link,
             answers,
         }

@@ -1,7 +1,7 @@
 //! The MQTT gateway: devices over TLS, or over plain TCP where an operator wants that.
 //!
 //! Here connections are accepted, bounded and, at the end, awaited. What follows for each of them:
-//! `sign_in` lets a device in, `device` is the rest of its life, `session` has the rules, `link` is what
+//! `connect` and `sign_in` let a device in, `device` is the rest of its life, `session` has the rules, `link` is what
 //! the hub sees of it, `twin` answers its twin requests; `transport` and `codec` move bytes and packets.
 
 use std::{convert::Infallible, sync::Arc};
@@ -14,6 +14,7 @@ use tokio::{
 };
 
 mod codec;
+mod connect;
 mod device;
 mod error;
 pub mod limits;
@@ -90,11 +91,12 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, alive: &mpsc::Sender<I
     while let Ok(unfinished) = door.gateway.unfinished.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (door, alive) = (door.clone(), alive.clone());
-                tokio::spawn(async move {
-                    device::serve(door, stream, unfinished).await;
-                    drop(alive);
-                });
+                tokio::spawn(device::serve(
+                    door.clone(),
+                    stream,
+                    unfinished,
+                    alive.clone(),
+                ));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");

@@ -1,4 +1,4 @@
-//! The rules of one MQTT session, from CONNECT to its end.
+//! The rules of one MQTT session, once its device is let in.
 //!
 //! Pure: takes decoded packets and the time, returns what to send, what to ask of the hub, and when to look
 //! again. Does no I/O and waits for nothing, so every rule is a line of a table in the tests. `device` does
@@ -8,95 +8,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_hub::{
-    ids::{CallId, DeviceId, IdentityId, ModuleId},
+    ids::{CallId, IdentityId},
     ports::store,
     presence::Receipt,
 };
-use fanfare_wire::topic::{DevicePublish, SubscriptionFilter, TopicIdentity, Username};
+use fanfare_wire::topic::{DevicePublish, SubscriptionFilter};
 use rmqtt_codec::{
     types::{Publish, QoS},
-    v3::{Connect, ConnectAck, ConnectAckReason, Packet, SubscribeReturnCode},
+    v3::{Packet, SubscribeReturnCode},
 };
 use tokio::time::Instant;
 
-use super::limits;
-
-/// What a device says about itself with CONNECT. Whether it is true, its token tells.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Claim {
-    /// The hub's name as the device knows it.
-    pub(super) host: String,
-    /// Who it is.
-    pub(super) id: IdentityId,
-    /// Its proof.
-    pub(super) token: String,
-    /// Whether its subscriptions outlive the connection (CleanSession = 0).
-    pub(super) is_durable: bool,
-    /// Whether it leaves a will.
-    pub(super) has_will: bool,
-    /// How long it may be silent.
-    pub(super) keep_alive: Duration,
-}
-
-impl Claim {
-    /// Reads CONNECT.
-    ///
-    /// # Errors
-    /// The return code of the refusal. compat: MQTT-11
-    pub(super) fn read(connect: &Connect) -> Result<Self, ConnectAckReason> {
-        if connect.protocol.0 != PROTOCOL_LEVEL {
-            return Err(ConnectAckReason::UnacceptableProtocolVersion);
-        }
-        if connect.client_id.is_empty() {
-            return Err(ConnectAckReason::IdentifierRejected);
-        }
-        Self::of(connect).ok_or(ConnectAckReason::NotAuthorized)
-    }
-
-    fn of(connect: &Connect) -> Option<Self> {
-        let username = Username::parse(connect.username.as_ref()?).ok()?;
-        if username.client_id() != *connect.client_id {
-            return None;
-        }
-        let module = username
-            .module
-            .as_deref()
-            .map(ModuleId::parse)
-            .transpose()
-            .ok()?;
-        let id = IdentityId {
-            device: DeviceId::parse(&username.device).ok()?,
-            module,
-        };
-        if let Some(will) = &connect.last_will {
-            let topic = DevicePublish::parse(&will.topic, topic_identity(&id));
-            matches!(topic, DevicePublish::Telemetry { .. }).then_some(())?;
-        }
-        Some(Self {
-            host: username.host,
-            token: std::str::from_utf8(connect.password.as_ref()?)
-                .ok()?
-                .to_owned(),
-            is_durable: !connect.clean_session,
-            has_will: connect.last_will.is_some(),
-            keep_alive: silence_allowed(connect.keep_alive),
-            id,
-        })
-    }
-}
-
-/// MQTT 3.1.1.
-const PROTOCOL_LEVEL: u8 = 4;
-
-/// One and a half times the keep-alive, within the contract's bound; the bound itself for zero.
-/// compat: MQTT-12
-fn silence_allowed(keep_alive_seconds: u16) -> Duration {
-    let most = Duration::from_secs(limits::SILENCE_SECONDS_MAX);
-    match keep_alive_seconds {
-        0 => most,
-        seconds => (Duration::from_secs(u64::from(seconds)) * 3 / 2).min(most),
-    }
-}
+use super::{
+    connect::{Claim, topic_identity},
+    limits,
+};
 
 /// How a session begins, once the device has proved who it is.
 pub(super) struct Opening<'a> {
@@ -435,23 +361,6 @@ impl Session {
     }
 }
 
-/// CONNACK for a device that is let in.
-pub(super) fn welcome(session_present: bool) -> Packet {
-    let return_code = ConnectAckReason::ConnectionAccepted;
-    Packet::ConnectAck(ConnectAck {
-        return_code,
-        session_present,
-    })
-}
-
-/// CONNACK for one that is not.
-pub(super) fn refusal(return_code: ConnectAckReason) -> Packet {
-    Packet::ConnectAck(ConnectAck {
-        return_code,
-        session_present: false,
-    })
-}
-
 /// Subscriptions in the order they were made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Filters(Vec<Subscription>);
@@ -521,14 +430,6 @@ fn is_for_calls(filter: &SubscriptionFilter) -> bool {
         filter,
         SubscriptionFilter::Methods | SubscriptionFilter::Method(_)
     )
-}
-
-fn topic_identity(id: &IdentityId) -> TopicIdentity<'_> {
-    let module = id.module.as_ref().map(ModuleId::as_str);
-    TopicIdentity {
-        device: id.device.as_str(),
-        module,
-    }
 }
 
 #[cfg(test)]

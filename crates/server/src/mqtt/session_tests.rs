@@ -4,7 +4,10 @@ use std::num::NonZeroU16;
 
 use fanfare_hub::ids::Term;
 use proptest::prelude::*;
-use rmqtt_codec::{types::Protocol, v3::LastWill};
+use rmqtt_codec::{
+    types::Protocol,
+    v3::{Connect, ConnectAck, ConnectAckReason},
+};
 
 use super::*;
 use crate::mqtt::codec::{PacketReader, encode};
@@ -26,86 +29,6 @@ fn connect() -> Connect {
         password: Some("SharedAccessSignature sr=x".into()),
         cert: None,
     }
-}
-
-fn will(topic: &'static str) -> Option<LastWill> {
-    let message = Bytes::from_static(b"bye");
-    Some(LastWill {
-        qos: QoS::AtMostOnce,
-        retain: false,
-        topic: topic.into(),
-        message,
-    })
-}
-
-#[test]
-fn connects_are_claims_or_refused_with_a_code() {
-    use ConnectAckReason::{IdentifierRejected, NotAuthorized, UnacceptableProtocolVersion};
-    let claim = Claim::read(&connect()).unwrap();
-    assert_eq!(claim.host, "hub.test");
-    assert_eq!(claim.id.to_string(), "door-1");
-    assert!(claim.is_durable && !claim.has_will);
-
-    type Edit = fn(&mut Connect);
-    let cases: [(Edit, Option<ConnectAckReason>); 13] = [
-        (
-            |c| c.protocol = Protocol(3),
-            Some(UnacceptableProtocolVersion),
-        ),
-        (|c| c.client_id = "".into(), Some(IdentifierRejected)),
-        (|c| c.client_id = "door-2".into(), Some(NotAuthorized)),
-        (|c| c.client_id = "door-1/m".into(), Some(NotAuthorized)),
-        (|c| c.username = None, Some(NotAuthorized)),
-        (
-            |c| c.username = Some("nonsense".into()),
-            Some(NotAuthorized),
-        ),
-        (|c| c.username = Some("hub.test/door-1".into()), None),
-        (|c| c.password = None, Some(NotAuthorized)),
-        (
-            |c| c.password = Some(Bytes::from_static(b"\xff")),
-            Some(NotAuthorized),
-        ),
-        (
-            |c| c.last_will = will("devices/door-1/messages/events/a=b"),
-            None,
-        ),
-        (
-            |c| c.last_will = will("devices/door-2/messages/events/"),
-            Some(NotAuthorized),
-        ),
-        (
-            |c| c.last_will = will("$iothub/twin/GET/?$rid=1"),
-            Some(NotAuthorized),
-        ),
-        (
-            |c| {
-                c.client_id = "a b".into();
-                c.username = Some("hub.test/a b".into());
-            },
-            Some(NotAuthorized),
-        ),
-    ];
-    for (at, (edit, refusal)) in cases.into_iter().enumerate() {
-        let mut connect = connect();
-        edit(&mut connect);
-        assert_eq!(Claim::read(&connect).err(), refusal, "case {at}");
-    }
-}
-
-#[test]
-fn silence_is_one_and_a_half_keep_alives_within_bounds() {
-    let millis = [
-        (0, 1_767_000),
-        (1, 1_500),
-        (60, 90_000),
-        (1_177, 1_765_500),
-        (1_178, 1_767_000),
-    ];
-    for (keep_alive, allowed) in millis {
-        assert_eq!(silence_allowed(keep_alive), Duration::from_millis(allowed));
-    }
-    assert_eq!(silence_allowed(u16::MAX), Duration::from_millis(1_767_000));
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -16,8 +16,9 @@ use tokio::{
 use super::{
     Door, codec,
     codec::PacketError,
+    connect::{Claim, refusal, welcome},
     link::{DeviceLink, Wants},
-    session::{self, Claim, Opening, Session},
+    session::{Opening, Session},
     transport::{self, Incoming, Outgoing},
 };
 use crate::telemetry::ConnectionCount;
@@ -45,6 +46,7 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The older connection of the same identity is cut. compat: MQTT-20
     fn take(hub: &Arc<Hub>, key: IdentityKey, link: DeviceLink) -> Self {
         let link = Arc::new(link);
         let connection = hub.presence.attach(key, link.clone(), hub.clock.now());
@@ -68,7 +70,7 @@ impl Drop for Place {
 }
 
 /// Lets a device in, or not; whoever is not let in has heard why, if there was a CONNECT to answer.
-pub(super) async fn sign_in(door: &Door, stream: TcpStream) -> Option<Admitted> {
+pub(super) async fn sign_in(door: &Door, stream: TcpStream) -> Option<Box<Admitted>> {
     // Small packets in both directions: waiting for company would only delay them.
     stream.set_nodelay(true).ok()?;
     let until = Instant::now() + door.gateway.limits.sign_in;
@@ -131,7 +133,7 @@ async fn greet(door: &Door, stream: TcpStream) -> io::Result<Greeting> {
 
 fn refuse(mut outgoing: Outgoing, code: ConnectAckReason) {
     // A device that is gone already needs no answer.
-    let _ = outgoing.send(&[&codec::encode(session::refusal(code))]);
+    let _ = outgoing.send(&[&codec::encode(refusal(code))]);
 }
 
 async fn admit(
@@ -139,7 +141,7 @@ async fn admit(
     claim: Claim,
     mut incoming: Incoming,
     outgoing: Outgoing,
-) -> Option<Admitted> {
+) -> Option<Box<Admitted>> {
     let hub = &door.gateway.hub;
     let (known, expires) = match prove(door, &claim).await {
         Ok(proof) => proof,
@@ -152,7 +154,7 @@ async fn admit(
     let link = DeviceLink::new(claim.id.clone(), outgoing, hub.clock.now());
     let place = Place::take(hub, known.identity.key, link);
     if let Err(code) = settle(door, &claim, &known).await {
-        place.link.send(&codec::encode(session::refusal(code)));
+        place.link.send(&codec::encode(refusal(code)));
         return None;
     }
     let kept = known.session.as_ref().filter(|_| claim.is_durable);
@@ -164,17 +166,17 @@ async fn admit(
         ready_after: door.gateway.limits.ready_after_restore,
     });
     incoming.packets.widen();
-    let connack = codec::encode(session::welcome(kept.is_some()));
+    let connack = codec::encode(welcome(kept.is_some()));
     let wants = Wants {
         calls: session.wants_calls(),
         desired: session.wants_desired(),
     };
     place.link.welcome(&connack, wants, known.desired_version);
-    Some(Admitted {
+    Some(Box::new(Admitted {
         incoming,
         session,
         place,
-    })
+    }))
 }
 
 /// Whether the claim is true: what is known of the device, and when its token ends. compat: MQTT-11

@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use fanfare_hub::{
     Hub,
-    ports::store::{Twin, TwinWriteError},
+    ports::store::TwinWriteError,
     presence::{DesiredNotice, Link},
-    twin::document::{Object, ReportedPatch},
+    twin::document::{Object, Properties, ReportedPatch},
 };
 use fanfare_wire::topic;
 
@@ -48,8 +48,8 @@ impl TwinDesk<'_> {
             if !self.answers {
                 return Ok(());
             }
-            let desired = desired_notice(&twin);
-            let body = document(&twin, &desired);
+            let desired = desired_notice(&twin.document.desired);
+            let body = document(&twin.document.reported, &desired);
             let answer = codec::publish(topic::twin_response(200, rid, None), body);
             if self.link.twin_answer(&answer, &desired) == TwinDelivery::Done {
                 return Ok(());
@@ -94,9 +94,11 @@ impl TwinDesk<'_> {
     /// After the device began to listen: finds out which version it is taken to know.
     pub(super) async fn desired_begins(&self) -> Result<(), Gone> {
         match self.hub.twins.get(self.link.identity()).await {
-            Ok(view) => self
-                .link
-                .desired_known(&desired_notice(&view.ok_or(Gone)?.twin)),
+            Ok(view) => {
+                let twin = view.ok_or(Gone)?.twin;
+                self.link
+                    .desired_known(&desired_notice(&twin.document.desired));
+            }
             // The sweep will send it the whole section.
             Err(error) => tracing::warn!(%error, "desired properties will be sent later"),
         }
@@ -121,18 +123,40 @@ fn read_patch(patch: &[u8]) -> Result<ReportedPatch, Refusal> {
 }
 
 /// `{"desired":{..,"$version":n},"reported":{..,"$version":m}}` and nothing else. compat: MQTT-17
-fn document(twin: &Twin, desired: &DesiredNotice) -> Bytes {
-    let reported = &twin.document.reported;
+fn document(reported: &Properties, desired: &DesiredNotice) -> Bytes {
     let reported = with_version(&text_of(&reported.values), reported.version);
     let desired = std::str::from_utf8(&desired.body).expect("notices are JSON text");
     format!("{{\"desired\":{desired},\"reported\":{reported}}}").into()
 }
 
-fn desired_notice(twin: &Twin) -> DesiredNotice {
-    let desired = &twin.document.desired;
+fn desired_notice(desired: &Properties) -> DesiredNotice {
     full_notice(&text_of(&desired.values), desired.version)
 }
 
 fn text_of(section: &Object) -> String {
     serde_json::to_string(section).expect("JSON objects can be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_hub::{time::Timestamp, twin::document::TwinDocument};
+
+    use super::*;
+
+    #[test]
+    fn a_document_is_the_two_sections_with_their_versions() {
+        let mut twin = TwinDocument::new(Timestamp(0));
+        let empty = r#"{"desired":{"$version":1},"reported":{"$version":1}}"#;
+        assert_eq!(
+            document(&twin.reported, &desired_notice(&twin.desired)),
+            empty
+        );
+        twin.desired.values.insert("a".to_owned(), 1.into());
+        twin.reported.version = 9;
+        let full = r#"{"desired":{"a":1,"$version":1},"reported":{"$version":9}}"#;
+        assert_eq!(
+            document(&twin.reported, &desired_notice(&twin.desired)),
+            full
+        );
+    }
 }

@@ -25,7 +25,11 @@ pub(super) async fn change(State(rest): State<Arc<Rest>>, call: Call) -> Result<
         return Err(Refusal::invalid("the list holds no device"));
     }
     if items.len() > limits::BULK_ITEMS_MAX {
-        let text = format!("{} devices in one call, at most {} are allowed", items.len(), limits::BULK_ITEMS_MAX);
+        let text = format!(
+            "{} devices in one call, at most {} are allowed",
+            items.len(),
+            limits::BULK_ITEMS_MAX
+        );
         return Err(Refusal::new(ErrorCode::TooManyDevices, text));
     }
     let mut errors = Vec::new();
@@ -59,7 +63,11 @@ pub(super) async fn change(State(rest): State<Arc<Rest>>, call: Call) -> Result<
             errors.push(failure(item, &error.into()));
         }
     }
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let status = if errors.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::BAD_REQUEST
+    };
     Ok(reply::json_with(status, &BulkResult::new(errors)))
 }
 
@@ -98,8 +106,14 @@ async fn plan(rest: &Rest, item: &BulkItem) -> Result<Plan, Refusal> {
             return Ok(Plan::Twin(id, Box::new(patch.unwrap_or_default())));
         }
     };
-    if matches!(item.import_mode, ImportMode::Delete | ImportMode::DeleteIfMatchETag) {
-        return Ok(Plan::Registry(Box::new(RegistryChange::Delete { id, precondition })));
+    if matches!(
+        item.import_mode,
+        ImportMode::Delete | ImportMode::DeleteIfMatchETag
+    ) {
+        return Ok(Plan::Registry(Box::new(RegistryChange::Delete {
+            id,
+            precondition,
+        })));
     }
     let request = IdentityRequest {
         id,
@@ -112,7 +126,9 @@ async fn plan(rest: &Rest, item: &BulkItem) -> Result<Plan, Refusal> {
         parent_scopes: item.parent_scopes.clone().unwrap_or_default(),
         twin: patch(item).map_err(|error| Refusal::invalid(error.to_string()))?,
     };
-    Ok(Plan::Registry(Box::new(RegistryChange::Put(Box::new(request)))))
+    Ok(Plan::Registry(Box::new(RegistryChange::Put(Box::new(
+        request,
+    )))))
 }
 
 /// The twin's part of an item; reported properties are the device's, so they are left out.

@@ -56,7 +56,9 @@ impl FromRequest<Arc<Rest>> for Call {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &Arc<Rest>) -> Result<Self, Response> {
-        Self::read(request).await.map_err(|refusal| refusal.into_response())
+        Self::read(request)
+            .await
+            .map_err(|refusal| refusal.into_response())
     }
 }
 
@@ -76,18 +78,28 @@ impl Call {
             let text = "api-version must be a date such as 2021-04-12";
             return Err(Refusal::new(ErrorCode::InvalidProtocolVersion, text));
         }
-        let path = parts.extract::<RawPathParams>().await.map_err(|_| {
-            Refusal::invalid("a part of the path is not percent-encoded UTF-8")
-        })?;
-        let mut path: Vec<(Arc<str>, String)> =
-            path.iter().map(|(name, text)| (Arc::from(name), text.to_owned())).collect();
+        let path = parts
+            .extract::<RawPathParams>()
+            .await
+            .map_err(|_| Refusal::invalid("a part of the path is not percent-encoded UTF-8"))?;
+        let mut path: Vec<(Arc<str>, String)> = path
+            .iter()
+            .map(|(name, text)| (Arc::from(name), text.to_owned()))
+            .collect();
         if parts.uri.path() == "/devices/query" {
             // A route of its own, but also where a device of this name is found.
             path.push(("device".into(), "query".to_owned()));
         }
         let body = read_body(body, proven.body_max).await?;
         let headers = parts.headers;
-        Ok(Self { rights: proven.rights, version, path, parameters, headers, body })
+        Ok(Self {
+            rights: proven.rights,
+            version,
+            path,
+            parameters,
+            headers,
+            body,
+        })
     }
 
     /// A part of the path, decoded once.
@@ -100,13 +112,16 @@ impl Call {
     /// for, as invalid when it is to be created.
     pub(crate) fn device(&self) -> Result<IdentityId, Refusal> {
         let text = self.part("device");
-        DeviceId::parse(text).map(IdentityId::device).map_err(|_| Refusal::no_device(text))
+        DeviceId::parse(text)
+            .map(IdentityId::device)
+            .map_err(|_| Refusal::no_device(text))
     }
 
     /// The device to be created or changed.
     pub(crate) fn new_device(&self) -> Result<IdentityId, Refusal> {
         let id = DeviceId::parse(self.part("device"));
-        id.map(IdentityId::device).map_err(|error| Refusal::invalid(error.to_string()))
+        id.map(IdentityId::device)
+            .map_err(|error| Refusal::invalid(error.to_string()))
     }
 
     /// The module in the path, which does not exist: modules come with a later release.
@@ -144,13 +159,20 @@ impl Call {
             let text = format!("{HEADER_MAX_ITEM_COUNT} must be a number, 1 to {PAGE_ITEMS_MAX}");
             Refusal::invalid(text)
         })?;
-        let continuation = self.header(HEADER_CONTINUATION).filter(|token| !token.is_empty());
+        let continuation = self
+            .header(HEADER_CONTINUATION)
+            .filter(|token| !token.is_empty());
         Ok((items, continuation.map(str::to_owned)))
     }
 
     /// The version asked for; the oldest for routes without one.
     pub(crate) fn version(&self) -> ApiVersion {
         self.version.unwrap_or(ApiVersion::CLASSIC_ERRORS_LAST)
+    }
+
+    /// How long the body is.
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.body.len()
     }
 
     /// Reads the body, whatever content type it claims.
@@ -160,13 +182,20 @@ impl Call {
 
     /// Refuses unless the token's rights allow `action`.
     pub(crate) fn require(&self, action: Action) -> Result<(), Unauthorized> {
-        if action.is_allowed(self.rights) { Ok(()) } else { Err(Unauthorized) }
+        if action.is_allowed(self.rights) {
+            Ok(())
+        } else {
+            Err(Unauthorized)
+        }
     }
 }
 
 async fn read_body(body: axum::body::Body, max: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
-        Refusal::new(ErrorCode::MessageTooLarge, format!("the body is larger than {max} bytes"))
+        Refusal::new(
+            ErrorCode::MessageTooLarge,
+            format!("the body is larger than {max} bytes"),
+        )
     };
     use axum::body::HttpBody as _;
     if body.size_hint().lower() > max as u64 {
@@ -175,9 +204,13 @@ async fn read_body(body: axum::body::Body, max: usize) -> Result<Bytes, Refusal>
     match tokio::time::timeout(BODY_WITHIN, Limited::new(body, max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => {
-            Err(Refusal::new(ErrorCode::GenericBadRequest, "the body could not be received"))
-        }
-        Err(_) => Err(Refusal::new(ErrorCode::GenericTimeout, "the body came too slowly")),
+        Ok(Err(_)) => Err(Refusal::new(
+            ErrorCode::GenericBadRequest,
+            "the body could not be received",
+        )),
+        Err(_) => Err(Refusal::new(
+            ErrorCode::GenericTimeout,
+            "the body came too slowly",
+        )),
     }
 }

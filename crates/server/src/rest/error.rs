@@ -43,7 +43,11 @@ enum Form {
 
 impl Refusal {
     pub(crate) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), form: Form::Classic }
+        Self {
+            code,
+            text: text.into(),
+            form: Form::Classic,
+        }
     }
 
     /// A field has a wrong value.
@@ -57,7 +61,10 @@ impl Refusal {
     }
 
     pub(crate) fn no_device(id: &str) -> Self {
-        Self::new(ErrorCode::DeviceNotFound, format!("device {id} is not registered"))
+        Self::new(
+            ErrorCode::DeviceNotFound,
+            format!("device {id} is not registered"),
+        )
     }
 
     pub(crate) fn no_job(id: &str) -> Self {
@@ -82,8 +89,16 @@ impl Refusal {
     pub(crate) fn method(error: &MethodError, version: ApiVersion) -> Self {
         let nested = |code, text: &str, connect_seconds| {
             let is_old = version <= ApiVersion::CLASSIC_ERRORS_LAST;
-            let form = if is_old { Form::Classic } else { Form::Nested(connect_seconds) };
-            Self { code, text: text.to_owned(), form }
+            let form = if is_old {
+                Form::Classic
+            } else {
+                Form::Nested(connect_seconds)
+            };
+            Self {
+                code,
+                text: text.to_owned(),
+                form,
+            }
         };
         match error {
             MethodError::Absent(id) => Self::no_device(id.device.as_str()),
@@ -184,9 +199,7 @@ impl From<ScheduleError> for Refusal {
         match error {
             ScheduleError::Condition(error) => Self::invalid(format!("queryCondition: {error}")),
             ScheduleError::Window => Self::invalid(error.to_string()),
-            ScheduleError::IdTaken(_) => {
-                Self::new(ErrorCode::JobAlreadyExists, error.to_string())
-            }
+            ScheduleError::IdTaken(_) => Self::new(ErrorCode::JobAlreadyExists, error.to_string()),
             ScheduleError::Store { source, .. } => source.into(),
         }
     }
@@ -196,9 +209,10 @@ impl From<CancelError> for Refusal {
     fn from(error: CancelError) -> Self {
         match error {
             CancelError::Absent(id) => Self::no_job(id.as_str()),
-            CancelError::TooLate(error) => {
-                Self::new(ErrorCode::OperationNotAllowedInCurrentState, error.to_string())
-            }
+            CancelError::TooLate(error) => Self::new(
+                ErrorCode::OperationNotAllowedInCurrentState,
+                error.to_string(),
+            ),
             CancelError::Store { source, .. } => source.into(),
         }
     }
@@ -217,7 +231,9 @@ impl IntoResponse for Refusal {
 
 /// Gives a refusal its body, its headers and a tracking id; other answers pass. compat: HTTP-6
 pub(crate) fn written(mut response: Response, now: Timestamp) -> Response {
-    let Some(refusal) = response.extensions_mut().remove::<Refusal>() else { return response };
+    let Some(refusal) = response.extensions_mut().remove::<Refusal>() else {
+        return response;
+    };
     let tracking = Tracking {
         id: Uuid::new_v4().as_u128(),
         at: fanfare_wire::Timestamp::from_micros(now.0),
@@ -233,6 +249,9 @@ pub(crate) fn written(mut response: Response, now: Timestamp) -> Response {
     *response.body_mut() = Body::from(body.to_json());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_JSON));
-    headers.insert(HEADER_ERROR_CODE, HeaderValue::from_static(refusal.code.name()));
+    headers.insert(
+        HEADER_ERROR_CODE,
+        HeaderValue::from_static(refusal.code.name()),
+    );
     response
 }

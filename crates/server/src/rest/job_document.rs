@@ -45,7 +45,8 @@ impl Echo {
 
 /// The document of a job; `is_scheduled` tells that its start lies ahead. compat: JOB-5, JOB-16
 pub(crate) fn document(job: &Job, is_scheduled: bool, echo: Echo) -> Result<JobDocument, Refusal> {
-    let mut document = JobDocument::minimal(job.id.as_str(), job_type(job), status(job, is_scheduled));
+    let mut document =
+        JobDocument::minimal(job.id.as_str(), job_type(job), status(job, is_scheduled));
     let condition = &job.plan.condition;
     if condition.len() <= echo.bytes_max() {
         document.query_condition = Some(condition.to_string());
@@ -94,7 +95,10 @@ pub(crate) fn device_job(row: &DeviceJobRow) -> Result<Row, Refusal> {
     if let DeviceJobState::Ended(ended) = &row.state {
         if let Outcome::Answered { status, payload } = ended {
             let payload = payload.as_ref().map(raw).transpose()?;
-            let answer = MethodResponse { status: i64::from(*status), payload };
+            let answer = MethodResponse {
+                status: i64::from(*status),
+                payload,
+            };
             outcome.device_method_response = Some(answer);
         }
         error = row::failure(ended).map(|(code, description)| DeviceJobError {

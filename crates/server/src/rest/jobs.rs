@@ -29,6 +29,7 @@ use fanfare_wire::{
     method::MethodRequest,
     query::ItemType,
 };
+use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{
     Rest,
@@ -43,8 +44,23 @@ pub(super) async fn schedule(
     State(rest): State<Arc<Rest>>,
     call: Call,
 ) -> Result<Response, Refusal> {
-    let id = JobId::parse(call.part("job"))
-        .map_err(|error| Refusal::invalid(error.to_string()))?;
+    if call.body_bytes() <= PROMPT_BODY_BYTES {
+        return accept(rest, call).await;
+    }
+    // Reading a very long condition takes seconds, which the threads of the network must not spend.
+    let runtime = Handle::current();
+    let accepted = spawn_blocking(move || runtime.block_on(accept(rest, call))).await;
+    accepted.unwrap_or_else(|error| {
+        tracing::error!(%error, "a job could not be read");
+        Err(Refusal::new(
+            ErrorCode::ServerError,
+            "the job could not be read",
+        ))
+    })
+}
+
+async fn accept(rest: Arc<Rest>, call: Call) -> Result<Response, Refusal> {
+    let id = JobId::parse(call.part("job")).map_err(|error| Refusal::invalid(error.to_string()))?;
     let request = requested(id, call.decode()?)?;
     let job = rest.hub.jobs.schedule(request).await?;
     if job.state != JobState::Waiting {
@@ -59,7 +75,12 @@ pub(super) async fn schedule(
 /// `GET /jobs/v2/{id}`.
 pub(super) async fn show(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let id = known_id(&call)?;
-    let job = rest.hub.jobs.get(&id).await?.ok_or_else(|| Refusal::no_job(id.as_str()))?;
+    let job = rest
+        .hub
+        .jobs
+        .get(&id)
+        .await?
+        .ok_or_else(|| Refusal::no_job(id.as_str()))?;
     document(&rest, &job)
 }
 
@@ -75,9 +96,10 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
     let mut filter = filter(&call)?;
     let (items, continuation) = call.page()?;
     if let Some(token) = continuation {
-        filter.before = Some(parse_place(&token).ok_or_else(|| {
-            Refusal::invalid("the continuation token is not one of this list")
-        })?);
+        filter.before =
+            Some(parse_place(&token).ok_or_else(|| {
+                Refusal::invalid("the continuation token is not one of this list")
+            })?);
     }
     if list_needs_envelope(call.header(USER_AGENT.as_str()).unwrap_or_default()) {
         let jobs = everything(&rest, filter).await?;
@@ -104,10 +126,13 @@ pub(super) async fn show_v1(call: Call) -> Refusal {
 
 /// `POST /jobs/create`.
 pub(super) async fn create_v1(_: Call) -> Refusal {
-    let text = "import and export jobs are not offered; POST /devices changes up to 100 devices at once";
+    let text =
+        "import and export jobs are not offered; POST /devices changes up to 100 devices at once";
     Refusal::new(ErrorCode::InvalidOperation, text)
 }
 
+/// Bytes of a body that is read where it arrived; longer ones go to a thread of their own. Ours.
+const PROMPT_BODY_BYTES: usize = 256 * 1024;
 /// Jobs that one answer to Python's SDK holds, which cannot ask for a second page. Ours.
 const ENVELOPE_JOBS_MAX: usize = 10_000;
 
@@ -124,7 +149,11 @@ fn listed(rest: &Rest, jobs: &[Job]) -> Result<Vec<JobDocument>, Refusal> {
 async fn everything(rest: &Rest, mut filter: JobFilter) -> Result<Vec<Job>, Refusal> {
     let mut jobs = Vec::new();
     while jobs.len() < ENVELOPE_JOBS_MAX {
-        let page = rest.hub.jobs.list(filter.clone(), limits::QUERY_PAGE_ITEMS_MAX).await?;
+        let page = rest
+            .hub
+            .jobs
+            .list(filter.clone(), limits::QUERY_PAGE_ITEMS_MAX)
+            .await?;
         let Some(last) = page.last() else { break };
         filter.before = Some(last.number);
         jobs.extend(page);
@@ -139,7 +168,9 @@ async fn next_place(
     page: &[Job],
     items: u32,
 ) -> Result<Option<String>, Refusal> {
-    let Some(last) = page.last().filter(|_| page.len() >= items as usize) else { return Ok(None) };
+    let Some(last) = page.last().filter(|_| page.len() >= items as usize) else {
+        return Ok(None);
+    };
     filter.before = Some(last.number);
     let is_more = !rest.hub.jobs.list(filter, 1).await?.is_empty();
     Ok(is_more.then(|| URL_SAFE_NO_PAD.encode(last.number.0.to_be_bytes())))
@@ -174,7 +205,11 @@ fn filter(call: &Call) -> Result<JobFilter, Refusal> {
         None => None,
         Some(text) => Some(status_filter(text)?),
     };
-    Ok(JobFilter { operation, status, before: None })
+    Ok(JobFilter {
+        operation,
+        status,
+        before: None,
+    })
 }
 
 fn status_filter(text: &str) -> Result<JobStatusFilter, Refusal> {
@@ -196,9 +231,13 @@ fn status_filter(text: &str) -> Result<JobStatusFilter, Refusal> {
 /// Turns the body into what the hub schedules.
 fn requested(id: JobId, request: ScheduleRequest) -> Result<JobRequest, Refusal> {
     if let Some(other) = request.job_id.filter(|other| other != id.as_str()) {
-        return Err(Refusal::invalid(format!("jobId is {other} but the path names {id}")));
+        return Err(Refusal::invalid(format!(
+            "jobId is {other} but the path names {id}"
+        )));
     }
-    let name = request.job_type.ok_or_else(|| Refusal::missing("type is missing"))?;
+    let name = request
+        .job_type
+        .ok_or_else(|| Refusal::missing("type is missing"))?;
     let operation = match JobType::parse(&name) {
         Some(JobType::ScheduleDeviceMethod) => {
             let method = request
@@ -207,8 +246,9 @@ fn requested(id: JobId, request: ScheduleRequest) -> Result<JobRequest, Refusal>
             Operation::Method(method_operation(&method)?)
         }
         Some(JobType::ScheduleUpdateTwin) => {
-            let update =
-                request.update_twin.ok_or_else(|| Refusal::missing("updateTwin is missing"))?;
+            let update = request
+                .update_twin
+                .ok_or_else(|| Refusal::missing("updateTwin is missing"))?;
             Operation::Twin(twin_operation(&update)?)
         }
         // compat: JOB-2
@@ -217,7 +257,9 @@ fn requested(id: JobId, request: ScheduleRequest) -> Result<JobRequest, Refusal>
             return Err(Refusal::new(ErrorCode::GenericBadRequest, text));
         }
     };
-    let condition = request.query_condition.filter(|text| !text.trim().is_empty());
+    let condition = request
+        .query_condition
+        .filter(|text| !text.trim().is_empty());
     let condition = condition
         .ok_or_else(|| Refusal::missing("queryCondition is missing, * selects every device"))?;
     Ok(JobRequest {
@@ -240,13 +282,21 @@ fn window(seconds: Option<u64>) -> u32 {
 
 fn method_operation(method: &MethodRequest) -> Result<MethodOperation, Refusal> {
     let within = |problem: Refusal| {
-        Refusal::new(problem.code(), format!("cloudToDeviceMethod.{}", problem.text()))
+        Refusal::new(
+            problem.code(),
+            format!("cloudToDeviceMethod.{}", problem.text()),
+        )
     };
     let name: MethodName = methods::name(method).map_err(within)?;
     let payload: JsonText = methods::payload(method).map_err(within)?;
     let response_seconds = methods::response_seconds(method).map_err(within)?;
     let connect_seconds = methods::connect_seconds(method).map_err(within)?;
-    Ok(MethodOperation { name, payload, response_seconds, connect_seconds })
+    Ok(MethodOperation {
+        name,
+        payload,
+        response_seconds,
+        connect_seconds,
+    })
 }
 
 /// compat: JOB-10

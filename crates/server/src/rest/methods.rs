@@ -26,25 +26,38 @@ pub(super) async fn invoke(State(rest): State<Arc<Rest>>, call: Call) -> Result<
     let answer = answered.map_err(|error| Refusal::method(&error, call.version()))?;
     let raw = |text: JsonText| RawValue::from_string(text.as_str().to_owned());
     let payload = answer.payload.map(raw).transpose().map_err(|_| {
-        Refusal::new(ErrorCode::GenericBadGateway, "the answer of the device cannot be passed on")
+        Refusal::new(
+            ErrorCode::GenericBadGateway,
+            "the answer of the device cannot be passed on",
+        )
     })?;
-    Ok(reply::json(&MethodResponse { status: i64::from(answer.status), payload }))
+    Ok(reply::json(&MethodResponse {
+        status: i64::from(answer.status),
+        payload,
+    }))
 }
 
 /// compat: METHOD-1
 pub(super) fn name(request: &MethodRequest) -> Result<MethodName, Refusal> {
-    let text = request.method_name.as_deref().filter(|text| !text.is_empty());
+    let text = request
+        .method_name
+        .as_deref()
+        .filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| Refusal::missing("methodName is missing"))?;
     MethodName::parse(text).map_err(|error| Refusal::invalid(format!("methodName: {error}")))
 }
 
 /// compat: METHOD-4, METHOD-5
 pub(super) fn payload(request: &MethodRequest) -> Result<JsonText, Refusal> {
-    let Some(payload) = &request.payload else { return Ok(JsonText::null()) };
+    let Some(payload) = &request.payload else {
+        return Ok(JsonText::null());
+    };
     let bytes = payload.get().len();
     if bytes > limits::METHOD_PAYLOAD_BYTES_MAX {
         let max = limits::METHOD_PAYLOAD_BYTES_MAX;
-        return Err(Refusal::invalid(format!("payload has {bytes} bytes, at most {max} are allowed")));
+        return Err(Refusal::invalid(format!(
+            "payload has {bytes} bytes, at most {max} are allowed"
+        )));
     }
     JsonText::parse(payload.get().as_bytes())
         .ok_or_else(|| Refusal::invalid("payload must be JSON of at most 128 levels"))
@@ -55,18 +68,27 @@ pub(super) fn response_seconds(request: &MethodRequest) -> Result<u32, Refusal> 
     let Some(seconds) = request.response_timeout_in_seconds else {
         return Ok(limits::METHOD_RESPONSE_SECONDS_DEFAULT);
     };
-    u32::try_from(seconds).ok().filter(|seconds| range.contains(seconds)).ok_or_else(|| {
-        let (from, to) = (range.start(), range.end());
-        let text = format!("responseTimeoutInSeconds is {seconds}, must be {from} to {to}");
-        Refusal::invalid(text)
-    })
+    u32::try_from(seconds)
+        .ok()
+        .filter(|seconds| range.contains(seconds))
+        .ok_or_else(|| {
+            let (from, to) = (range.start(), range.end());
+            let text = format!("responseTimeoutInSeconds is {seconds}, must be {from} to {to}");
+            Refusal::invalid(text)
+        })
 }
 
 pub(super) fn connect_seconds(request: &MethodRequest) -> Result<Option<u32>, Refusal> {
     let max = limits::METHOD_CONNECT_SECONDS_MAX;
-    let Some(seconds) = request.connect_timeout_in_seconds else { return Ok(None) };
-    let checked = u32::try_from(seconds).ok().filter(|seconds| *seconds <= max);
+    let Some(seconds) = request.connect_timeout_in_seconds else {
+        return Ok(None);
+    };
+    let checked = u32::try_from(seconds)
+        .ok()
+        .filter(|seconds| *seconds <= max);
     checked.map(Some).ok_or_else(|| {
-        Refusal::invalid(format!("connectTimeoutInSeconds is {seconds}, must be 0 to {max}"))
+        Refusal::invalid(format!(
+            "connectTimeoutInSeconds is {seconds}, must be 0 to {max}"
+        ))
     })
 }

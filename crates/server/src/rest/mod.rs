@@ -110,50 +110,119 @@ const JOB_BODY_MAX: usize = 64 * 1024 * 1024;
 
 /// Every route there is.
 pub fn routes() -> Vec<Route> {
-    use Action::{JobRead, JobWrite, RegistryRead, RegistryWrite, ServiceConnect};
     let mut all = vec![
         open("/health/live", get(node::live)),
         open("/health/ready", get(node::ready)),
         // Metrics tell less than jobs do: whoever may read those may read these.
-        to(Method::GET, "/fanfare/v1/metrics", JobRead, get(node::metrics)),
+        to(
+            Method::GET,
+            "/fanfare/v1/metrics",
+            Action::JobRead,
+            get(node::metrics),
+        ),
+    ];
+    all.extend(job_routes());
+    all.extend(registry_routes());
+    all.extend(twin_routes());
+    all.extend(module_routes());
+    all
+}
+
+fn job_routes() -> Vec<Route> {
+    use Action::{JobRead, JobWrite, RegistryWrite};
+    vec![
         Route {
             body_max: JOB_BODY_MAX,
             ..to(Method::PUT, "/jobs/v2/{job}", JobWrite, put(jobs::schedule))
         },
         to(Method::GET, "/jobs/v2/query", JobRead, get(jobs::list)),
         to(Method::GET, "/jobs/v2/{job}", JobRead, get(jobs::show)),
-        to(Method::POST, "/jobs/v2/{job}/cancel", JobWrite, post(jobs::cancel)),
+        to(
+            Method::POST,
+            "/jobs/v2/{job}/cancel",
+            JobWrite,
+            post(jobs::cancel),
+        ),
         to(Method::GET, "/jobs", JobRead, get(jobs::list_v1)),
         to(Method::GET, "/jobs/{job}", JobRead, get(jobs::show_v1)),
-        to(Method::DELETE, "/jobs/{job}", RegistryWrite, delete(jobs::show_v1)),
-        to(Method::POST, "/jobs/create", RegistryWrite, post(jobs::create_v1)),
-        // What a query needs depends on what it reads; the route itself looks again.
-        to(Method::POST, "/devices/query", JobRead, post(query::page)),
-        to(Method::GET, "/statistics/devices", RegistryRead, get(registry::statistics)),
-        to(Method::GET, "/statistics/service", ServiceConnect, get(registry::connections)),
+        to(
+            Method::DELETE,
+            "/jobs/{job}",
+            RegistryWrite,
+            delete(jobs::show_v1),
+        ),
+        to(
+            Method::POST,
+            "/jobs/create",
+            RegistryWrite,
+            post(jobs::create_v1),
+        ),
+    ]
+}
+
+fn registry_routes() -> Vec<Route> {
+    use Action::{JobRead, RegistryRead, RegistryWrite, ServiceConnect};
+    let mut all = vec![
         to(Method::POST, "/devices", RegistryWrite, post(bulk::change)),
         to(Method::GET, "/devices", RegistryRead, get(registry::list)),
         to(Method::GET, "/devices/", RegistryRead, get(registry::list)),
+        // What a query needs depends on what it reads; the route itself looks again.
+        to(Method::POST, "/devices/query", JobRead, post(query::page)),
+        to(
+            Method::GET,
+            "/statistics/devices",
+            RegistryRead,
+            get(registry::statistics),
+        ),
+        to(
+            Method::GET,
+            "/statistics/service",
+            ServiceConnect,
+            get(registry::connections),
+        ),
     ];
     for path in ["/devices/{device}", "/devices/query"] {
         all.extend([
             to(Method::PUT, path, RegistryWrite, put(registry::put)),
             to(Method::GET, path, RegistryRead, get(registry::show)),
-            to(Method::DELETE, path, RegistryWrite, delete(registry::delete)),
+            to(
+                Method::DELETE,
+                path,
+                RegistryWrite,
+                delete(registry::delete),
+            ),
         ]);
     }
-    all.extend(twin_routes());
-    all.extend(module_routes());
     all
 }
 
 fn twin_routes() -> Vec<Route> {
     use Action::ServiceConnect;
     vec![
-        to(Method::GET, "/twins/{device}", ServiceConnect, get(twins::show)),
-        to(Method::PATCH, "/twins/{device}", ServiceConnect, patch(twins::patch)),
-        to(Method::PUT, "/twins/{device}", ServiceConnect, put(twins::replace)),
-        to(Method::POST, "/twins/{device}/methods", ServiceConnect, post(methods::invoke)),
+        to(
+            Method::GET,
+            "/twins/{device}",
+            ServiceConnect,
+            get(twins::show),
+        ),
+        to(
+            Method::PATCH,
+            "/twins/{device}",
+            ServiceConnect,
+            patch(twins::patch),
+        ),
+        to(
+            Method::PUT,
+            "/twins/{device}",
+            ServiceConnect,
+            put(twins::replace),
+        ),
+        to(
+            Method::POST,
+            "/twins/{device}/methods",
+            ServiceConnect,
+            post(methods::invoke),
+        ),
     ]
 }
 
@@ -164,28 +233,55 @@ fn module_routes() -> Vec<Route> {
     const TWIN: &str = "/twins/{device}/modules/{module}";
     const METHODS: &str = "/twins/{device}/modules/{module}/methods";
     vec![
-        to(Method::GET, "/devices/{device}/modules", RegistryRead, get(registry::modules)),
+        to(
+            Method::GET,
+            "/devices/{device}/modules",
+            RegistryRead,
+            get(registry::modules),
+        ),
         to(Method::GET, MODULE, RegistryRead, get(registry::module)),
-        to(Method::PUT, MODULE, RegistryWrite, put(registry::put_module)),
-        to(Method::DELETE, MODULE, RegistryWrite, delete(registry::module)),
+        to(
+            Method::PUT,
+            MODULE,
+            RegistryWrite,
+            put(registry::put_module),
+        ),
+        to(
+            Method::DELETE,
+            MODULE,
+            RegistryWrite,
+            delete(registry::module),
+        ),
         to(Method::GET, TWIN, ServiceConnect, get(registry::module)),
         to(Method::PATCH, TWIN, ServiceConnect, patch(registry::module)),
         to(Method::PUT, TWIN, ServiceConnect, put(registry::module)),
-        to(Method::POST, METHODS, ServiceConnect, post(registry::module)),
+        to(
+            Method::POST,
+            METHODS,
+            ServiceConnect,
+            post(registry::module),
+        ),
     ]
 }
 
 fn open(path: &'static str, entry: MethodRouter<Arc<Rest>>) -> Route {
-    Route { method: Method::GET, path, needs: Needs::Nothing, body_max: BODY_MAX, entry }
+    Route {
+        method: Method::GET,
+        path,
+        needs: Needs::Nothing,
+        body_max: BODY_MAX,
+        entry,
+    }
 }
 
-fn to(
-    method: Method,
-    path: &'static str,
-    action: Action,
-    entry: MethodRouter<Arc<Rest>>,
-) -> Route {
-    Route { method, path, needs: Needs::Action(action), body_max: BODY_MAX, entry }
+fn to(method: Method, path: &'static str, action: Action, entry: MethodRouter<Arc<Rest>>) -> Route {
+    Route {
+        method,
+        path,
+        needs: Needs::Action(action),
+        body_max: BODY_MAX,
+        entry,
+    }
 }
 
 /// All routes, guarded, with the answers for everything else.
@@ -198,13 +294,17 @@ pub fn router(rest: Arc<Rest>) -> Router {
             body_max: route.body_max,
             versioned: route.needs != Needs::Nothing && !route.path.starts_with("/fanfare/"),
         };
-        let entry = route.entry.route_layer(middleware::from_fn_with_state(guard, admit));
+        let entry = route
+            .entry
+            .route_layer(middleware::from_fn_with_state(guard, admit));
         let known = by_path.remove(route.path).unwrap_or_default();
         by_path.insert(route.path, known.merge(entry));
     }
     by_path
         .into_iter()
-        .fold(Router::new(), |router, (path, entry)| router.route(path, entry))
+        .fold(Router::new(), |router, (path, entry)| {
+            router.route(path, entry)
+        })
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn_with_state(rest.clone(), surround))
@@ -221,7 +321,12 @@ struct Guard {
 
 /// Lets a request in, or not; the body is not looked at before. compat: AUTH-13
 async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    let Guard { rest, needs, body_max, versioned } = guard;
+    let Guard {
+        rest,
+        needs,
+        body_max,
+        versioned,
+    } = guard;
     let rights = match needs {
         Needs::Nothing => Rights::NONE,
         Needs::Action(action) => match rights_of(&rest, &request) {
@@ -229,7 +334,11 @@ async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> 
             Ok(_) | Err(Unauthorized) => return Refusal::from(Unauthorized).into_response(),
         },
     };
-    request.extensions_mut().insert(Proven { rights, body_max, versioned });
+    request.extensions_mut().insert(Proven {
+        rights,
+        body_max,
+        versioned,
+    });
     next.run(request).await
 }
 
@@ -237,10 +346,12 @@ fn rights_of(rest: &Rest, request: &Request) -> Result<Rights, Unauthorized> {
     let token = request.headers().get(AUTHORIZATION).ok_or(Unauthorized)?;
     let token = token.to_str().map_err(|_| Unauthorized)?;
     let segments = request.uri().path().split('/').skip(1);
-    let path: Vec<_> =
-        segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy()).collect();
+    let path: Vec<_> = segments
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
+        .collect();
     let path: Vec<_> = path.iter().map(AsRef::as_ref).collect();
-    rest.access.verify_service(token, &path, rest.hub.clock.now())
+    rest.access
+        .verify_service(token, &path, rest.hub.clock.now())
 }
 
 /// Longest wait for any answer: the two time-outs of a method call at their longest, and some.
@@ -259,12 +370,18 @@ async fn surround(State(rest): State<Arc<Rest>>, request: Request, next: Next) -
 }
 
 async fn unknown_path() -> Response {
-    let refusal = Refusal::new(ErrorCode::GenericBadRequest, "there is nothing under this path");
+    let refusal = Refusal::new(
+        ErrorCode::GenericBadRequest,
+        "there is nothing under this path",
+    );
     let mut response = refusal.into_response();
     *response.status_mut() = axum::http::StatusCode::NOT_FOUND;
     response
 }
 
 async fn unknown_method() -> Refusal {
-    Refusal::new(ErrorCode::GenericMethodNotAllowed, "the path does not know this method")
+    Refusal::new(
+        ErrorCode::GenericMethodNotAllowed,
+        "the path does not know this method",
+    )
 }

@@ -18,7 +18,10 @@ pub(super) async fn ready(State(rest): State<Arc<Rest>>) -> Response {
     if rest.is_ready.load(Ordering::Acquire) {
         reply::json(&json!({"status": "ready"}))
     } else {
-        reply::json_with(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready"}))
+        reply::json_with(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({"status": "not ready"}),
+        )
     }
 }
 
@@ -26,5 +29,9 @@ pub(super) async fn ready(State(rest): State<Arc<Rest>>) -> Response {
 pub(super) async fn metrics(State(rest): State<Arc<Rest>>, _: Call) -> Response {
     metrics::counter!(STORE_COMMITS).absolute((rest.commits)());
     let text = rest.metrics.render();
-    reply::text_with(StatusCode::OK, text, "text/plain; version=0.0.4; charset=utf-8")
+    reply::text_with(
+        StatusCode::OK,
+        text,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )
 }

@@ -23,7 +23,10 @@ pub(super) async fn page(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
         Source::Devices | Source::Modules => Action::ServiceConnect,
     })?;
     let (items, continuation) = call.page()?;
-    let request = PageRequest { limit: Some(items), continuation };
+    let request = PageRequest {
+        limit: Some(items),
+        continuation,
+    };
     let page = rest.hub.queries.page(&query, request).await?;
     let (item_type, body) = match page.rows {
         Rows::Twins(twins) => {

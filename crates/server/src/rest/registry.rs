@@ -5,9 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use fanfare_hub::{
     ids::{Etag, IdentityId, Space},
-    registry::{
-        AuthenticationRequest, Identity, IdentityRequest, Precondition, Status,
-    },
+    registry::{AuthenticationRequest, Identity, IdentityRequest, Precondition, Status},
     time::Timestamp,
     twin::document::TwinPatch,
 };
@@ -26,14 +24,24 @@ use super::{Rest, call::Call, error::Refusal, reply, twin_document};
 pub(super) async fn put(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let id = call.new_device()?;
     let request: DeviceIdentityRequest = call.decode()?;
-    if let Some(other) = request.device_id.as_deref().filter(|other| *other != id.device.as_str()) {
-        return Err(Refusal::invalid(format!("deviceId is {other} but the path names {id}")));
+    if let Some(other) = request
+        .device_id
+        .as_deref()
+        .filter(|other| *other != id.device.as_str())
+    {
+        return Err(Refusal::invalid(format!(
+            "deviceId is {other} but the path names {id}"
+        )));
     }
     let precondition = match call.if_match() {
         IfMatch::Absent => Precondition::Absent,
         other => existing(&other),
     };
-    let identity = rest.hub.registry.put(wanted(id, precondition, request)).await?;
+    let identity = rest
+        .hub
+        .registry
+        .put(wanted(id, precondition, request))
+        .await?;
     Ok(reply::json(&shown(&rest, identity)))
 }
 
@@ -44,22 +52,34 @@ pub(super) async fn show(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
     let view = rest.hub.twins.get(&id).await?;
     let view = view.ok_or_else(|| Refusal::no_device(id.device.as_str()))?;
     let last_activity = view.twin.last_activity;
-    Ok(reply::json(&twin_document::identity(view.twin.identity, &view.presence, last_activity)))
+    Ok(reply::json(&twin_document::identity(
+        view.twin.identity,
+        &view.presence,
+        last_activity,
+    )))
 }
 
 /// `DELETE /devices/{id}`.
 pub(super) async fn delete(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let id = call.device()?;
-    rest.hub.registry.delete(id, existing(&call.if_match())).await?;
+    rest.hub
+        .registry
+        .delete(id, existing(&call.if_match()))
+        .await?;
     Ok(reply::nothing())
 }
 
 /// `GET /devices`: the first `top` devices, at most 1,000. compat: REG-13
 pub(super) async fn list(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let top = call.parameter("top").and_then(|text| text.parse().ok());
-    let top = top.filter(|top| (1..=LIST_MAX).contains(top)).unwrap_or(LIST_MAX);
+    let top = top
+        .filter(|top| (1..=LIST_MAX).contains(top))
+        .unwrap_or(LIST_MAX);
     let identities = rest.hub.registry.list(top).await?;
-    let shown: Vec<_> = identities.into_iter().map(|identity| shown(&rest, identity)).collect();
+    let shown: Vec<_> = identities
+        .into_iter()
+        .map(|identity| shown(&rest, identity))
+        .collect();
     Ok(reply::json(&shown))
 }
 
@@ -79,11 +99,16 @@ pub(super) async fn statistics(
 /// `GET /statistics/service`. compat: REG-8
 pub(super) async fn connections(State(rest): State<Arc<Rest>>, _: Call) -> Response {
     let connected = rest.hub.presence.connected(Space::Devices).len();
-    reply::json(&ServiceStatistics { connected_device_count: connected })
+    reply::json(&ServiceStatistics {
+        connected_device_count: connected,
+    })
 }
 
 /// `GET /devices/{id}/modules`: none, of a device that exists.
-pub(super) async fn modules(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
+pub(super) async fn modules(
+    State(rest): State<Arc<Rest>>,
+    call: Call,
+) -> Result<Response, Refusal> {
     let id = call.device()?;
     let device = rest.hub.registry.get(&id).await?;
     device.ok_or_else(|| Refusal::no_device(id.device.as_str()))?;
@@ -97,7 +122,10 @@ pub(super) async fn module(call: Call) -> Refusal {
 
 /// `PUT /devices/{id}/modules/{m}`.
 pub(super) async fn put_module(_: Call) -> Refusal {
-    Refusal::new(ErrorCode::InvalidOperation, "modules come with a later release")
+    Refusal::new(
+        ErrorCode::InvalidOperation,
+        "modules come with a later release",
+    )
 }
 
 const LIST_MAX: u32 = fanfare_hub::limits::REGISTRY_LIST_MAX;
@@ -144,13 +172,19 @@ pub(super) fn status(status: IdentityStatus) -> Status {
 /// The credentials asked for; none are a pair of new keys. compat: REG-1, REG-2
 pub(super) fn credentials(request: Option<&Credentials>) -> AuthenticationRequest {
     let Some(request) = request else {
-        return AuthenticationRequest::Sas { primary: None, secondary: None };
+        return AuthenticationRequest::Sas {
+            primary: None,
+            secondary: None,
+        };
     };
     match request.kind() {
         AuthenticationType::Sas => {
             let (primary, secondary) = request.keys();
             let text = |key: Option<&fanfare_wire::Secret>| key.map(|key| key.expose().to_owned());
-            AuthenticationRequest::Sas { primary: text(primary), secondary: text(secondary) }
+            AuthenticationRequest::Sas {
+                primary: text(primary),
+                secondary: text(secondary),
+            }
         }
         AuthenticationType::SelfSigned => {
             let both = request.x509_thumbprint.clone().unwrap_or_default();

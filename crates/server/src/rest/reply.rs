@@ -30,7 +30,9 @@ pub(crate) fn text_with(
 ) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -42,7 +44,10 @@ pub(crate) fn page(
 ) -> Response {
     let mut response = text_with(StatusCode::OK, body, CONTENT_TYPE_JSON);
     let headers = response.headers_mut();
-    headers.insert(HEADER_ITEM_TYPE, HeaderValue::from_static(item_type.as_str()));
+    headers.insert(
+        HEADER_ITEM_TYPE,
+        HeaderValue::from_static(item_type.as_str()),
+    );
     if let Some(token) = continuation.and_then(|token| HeaderValue::from_str(token).ok()) {
         headers.insert(HEADER_CONTINUATION, token);
     }

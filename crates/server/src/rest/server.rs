@@ -58,8 +58,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection =
-            connection(stream, acceptor.clone(), router.clone(), stop.clone());
+        let connection = connection(stream, acceptor.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -68,7 +67,10 @@ pub async fn serve(
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(CONNECTIONS_WITHIN, all).await.is_err() {
-        tracing::info!(connections = connections.len(), "cut connections with replies under way");
+        tracing::info!(
+            connections = connections.len(),
+            "cut connections with replies under way"
+        );
         connections.shutdown().await;
     }
 }
@@ -79,7 +81,11 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, Place)> {
-    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let place = places
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
     let (stream, _) = listener.accept().await?;
     Ok((stream, place))
 }

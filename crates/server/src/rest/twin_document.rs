@@ -46,7 +46,9 @@ pub(super) fn twin(view: TwinView) -> TwinDocument {
             desired: section(document.desired),
             reported: section(document.reported),
         },
-        capabilities: Some(Capabilities { iot_edge: settings.edge }),
+        capabilities: Some(Capabilities {
+            iot_edge: settings.edge,
+        }),
         device_scope: settings.device_scope,
         parent_scopes: Some(settings.parent_scopes).filter(|scopes| !scopes.is_empty()),
     }
@@ -71,7 +73,9 @@ pub(super) fn identity(
         last_activity_time: time(last_activity(stored_activity, presence)),
         cloud_to_device_message_count: 0,
         authentication: authentication(&settings.authentication),
-        capabilities: Capabilities { iot_edge: settings.edge },
+        capabilities: Capabilities {
+            iot_edge: settings.edge,
+        },
         device_scope: settings.device_scope,
         parent_scopes: Some(settings.parent_scopes).filter(|scopes| !scopes.is_empty()),
     }
@@ -85,11 +89,17 @@ fn status(status: Status) -> IdentityStatus {
 }
 
 fn connection_state(presence: &PresenceView) -> ConnectionState {
-    if presence.connected { ConnectionState::Connected } else { ConnectionState::Disconnected }
+    if presence.connected {
+        ConnectionState::Connected
+    } else {
+        ConnectionState::Disconnected
+    }
 }
 
 fn last_activity(stored: Timestamp, presence: &PresenceView) -> Timestamp {
-    presence.last_heard.map_or(stored, |heard| heard.max(stored))
+    presence
+        .last_heard
+        .map_or(stored, |heard| heard.max(stored))
 }
 
 fn authentication_type(authentication: &Authentication) -> AuthenticationType {
@@ -141,6 +151,10 @@ fn metadata(of: &Metadata) -> Value {
     if let Some(version) = of.version {
         members.insert("$lastUpdatedVersion".to_owned(), version.into());
     }
-    members.extend(of.children.iter().map(|(key, below)| (key.clone(), metadata(below))));
+    members.extend(
+        of.children
+            .iter()
+            .map(|(key, below)| (key.clone(), metadata(below))),
+    );
     Value::Object(members)
 }

@@ -29,7 +29,11 @@ pub(super) async fn patch(State(rest): State<Arc<Rest>>, call: Call) -> Result<R
     let id = call.device()?;
     let request: TwinPatchRequest = call.decode()?;
     let patch = checked(&request).map_err(|error| Refusal::invalid(error.to_string()))?;
-    let twin = rest.hub.twins.patch(&id, patch, matches(&call.if_match())).await?;
+    let twin = rest
+        .hub
+        .twins
+        .patch(&id, patch, matches(&call.if_match()))
+        .await?;
     Ok(reply::json(&twin_document::twin(twin)))
 }
 
@@ -41,7 +45,10 @@ pub(super) async fn replace(_: Call) -> Refusal {
 
 /// Checks a patch against everything but the size of the merged twin.
 pub(super) fn checked(request: &TwinPatchRequest) -> Result<TwinPatch, TwinError> {
-    TwinPatch::new(section(request.tags.as_ref()), section(request.desired.as_ref()))
+    TwinPatch::new(
+        section(request.tags.as_ref()),
+        section(request.desired.as_ref()),
+    )
 }
 
 /// The version that `If-Match` asks for; an etag that no twin ever had matches none.

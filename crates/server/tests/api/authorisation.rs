@@ -6,13 +6,24 @@ use fanfare_server::rest::routes;
 
 use crate::harness::Hub;
 
-const POLICIES: [&str; 5] = ["iothubowner", "service", "device", "registryRead", "registryReadWrite"];
+const POLICIES: [&str; 5] = [
+    "iothubowner",
+    "service",
+    "device",
+    "registryRead",
+    "registryReadWrite",
+];
 
 const ANYONE: &[&str] = &POLICIES;
 const REGISTRY_READ: &[&str] = &["iothubowner", "registryRead", "registryReadWrite"];
 const REGISTRY_WRITE: &[&str] = &["iothubowner", "registryReadWrite"];
 const SERVICE: &[&str] = &["iothubowner", "service"];
-const JOB_READ: &[&str] = &["iothubowner", "service", "registryRead", "registryReadWrite"];
+const JOB_READ: &[&str] = &[
+    "iothubowner",
+    "service",
+    "registryRead",
+    "registryReadWrite",
+];
 const JOB_WRITE: &[&str] = &["iothubowner", "service", "registryReadWrite"];
 
 const TABLE: &[(&str, &str, &[&str])] = &[
@@ -42,7 +53,11 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("GET", "/devices/{device}/modules", REGISTRY_READ),
     ("GET", "/devices/{device}/modules/{module}", REGISTRY_READ),
     ("PUT", "/devices/{device}/modules/{module}", REGISTRY_WRITE),
-    ("DELETE", "/devices/{device}/modules/{module}", REGISTRY_WRITE),
+    (
+        "DELETE",
+        "/devices/{device}/modules/{module}",
+        REGISTRY_WRITE,
+    ),
     ("GET", "/twins/{device}", SERVICE),
     ("PATCH", "/twins/{device}", SERVICE),
     ("PUT", "/twins/{device}", SERVICE),
@@ -55,19 +70,33 @@ const TABLE: &[(&str, &str, &[&str])] = &[
 
 #[tokio::test]
 async fn every_route_lets_in_whom_the_table_says() {
-    let table: BTreeMap<_, _> =
-        TABLE.iter().map(|(method, path, allowed)| ((*method, *path), *allowed)).collect();
+    let table: BTreeMap<_, _> = TABLE
+        .iter()
+        .map(|(method, path, allowed)| ((*method, *path), *allowed))
+        .collect();
     let hub = Hub::start().await;
     let mut seen = 0;
     for route in routes() {
         let key = (route.method.as_str(), route.path);
-        let allowed = table.get(&key).unwrap_or_else(|| panic!("{key:?} is not in the table"));
+        let allowed = table
+            .get(&key)
+            .unwrap_or_else(|| panic!("{key:?} is not in the table"));
         seen += 1;
-        let path = route.path.replace("{job}", "j").replace("{device}", "d").replace("{module}", "m");
+        let path = route
+            .path
+            .replace("{job}", "j")
+            .replace("{device}", "d")
+            .replace("{module}", "m");
         for policy in POLICIES {
-            let reply = hub.send(policy, route.method.as_str(), &path, &[], "{}").await;
+            let reply = hub
+                .send(policy, route.method.as_str(), &path, &[], "{}")
+                .await;
             let is_let_in = reply.status != 401;
-            assert_eq!(is_let_in, allowed.contains(&policy), "{policy} at {key:?}: {reply:?}");
+            assert_eq!(
+                is_let_in,
+                allowed.contains(&policy),
+                "{policy} at {key:?}: {reply:?}"
+            );
             if !is_let_in {
                 assert_eq!(reply.code(), "IotHubUnauthorizedAccess");
             }
@@ -78,9 +107,17 @@ async fn every_route_lets_in_whom_the_table_says() {
             .body(Default::default())
             .unwrap();
         let reply = hub.raw(bare).await;
-        assert_eq!(reply.status != 401, *allowed == ANYONE, "no token at {key:?}: {reply:?}");
+        assert_eq!(
+            reply.status != 401,
+            *allowed == ANYONE,
+            "no token at {key:?}: {reply:?}"
+        );
     }
-    assert_eq!(seen, TABLE.len(), "the table names routes that are not there");
+    assert_eq!(
+        seen,
+        TABLE.len(),
+        "the table names routes that are not there"
+    );
     hub.stop().await;
 }
 
@@ -108,7 +145,10 @@ async fn a_refused_body_is_not_read() {
     let request = hyper::Request::builder()
         .method("PUT")
         .uri("/jobs/v2/j?api-version=2021-04-12")
-        .header("authorization", "SharedAccessSignature sr=x&sig=x&se=1&skn=service")
+        .header(
+            "authorization",
+            "SharedAccessSignature sr=x&sig=x&se=1&skn=service",
+        )
         .body("{".repeat(100).into())
         .unwrap();
     assert_eq!(hub.raw(request).await.code(), "IotHubUnauthorizedAccess");

@@ -53,7 +53,10 @@ impl Reply {
 
     /// The name of the error code, which header and body agree on.
     pub(crate) fn code(&self) -> String {
-        let name = self.header("iothub-errorcode").unwrap_or_default().to_owned();
+        let name = self
+            .header("iothub-errorcode")
+            .unwrap_or_default()
+            .to_owned();
         let body = fanfare_wire::error::ErrorReport::parse(&self.body).unwrap();
         assert_eq!(body.name.as_deref(), Some(name.as_str()), "{self:?}");
         name
@@ -90,7 +93,12 @@ impl Hub {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { node, folder, address, connector: TlsConnector::from(Arc::new(tls)) }
+        Self {
+            node,
+            folder,
+            address,
+            connector: TlsConnector::from(Arc::new(tls)),
+        }
     }
 
     /// Stops the node; its folder stays.
@@ -101,9 +109,19 @@ impl Hub {
 
     /// An `Authorization` value of a policy.
     pub(crate) fn token(&self, policy: &str) -> String {
-        let key = self.node.policy(policy).unwrap().primary.expose().to_owned();
-        let grant =
-            SasGrant { resource: ADDRESS, key: &key, policy: Some(policy), expiry: FAR_EXPIRY };
+        let key = self
+            .node
+            .policy(policy)
+            .unwrap()
+            .primary
+            .expose()
+            .to_owned();
+        let grant = SasGrant {
+            resource: ADDRESS,
+            key: &key,
+            policy: Some(policy),
+            expiry: FAR_EXPIRY,
+        };
         sign(&grant).unwrap()
     }
 
@@ -125,7 +143,11 @@ impl Hub {
             let body = body.collect().await.unwrap().to_bytes();
             drop(sender);
             connection.abort();
-            Reply { status: parts.status, headers: parts.headers, body }
+            Reply {
+                status: parts.status,
+                headers: parts.headers,
+                body,
+            }
         };
         tokio::time::timeout(PATIENCE, exchange).await.unwrap()
     }
@@ -148,12 +170,17 @@ impl Hub {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.raw(request.body(Full::from(body.to_owned())).unwrap()).await
+        self.raw(request.body(Full::from(body.to_owned())).unwrap())
+            .await
     }
 
     /// Sends a request as the owner.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         self.send("iothubowner", method, path, &[], &body).await
     }
 
@@ -161,7 +188,11 @@ impl Hub {
     pub(crate) async fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let reply = self.ask(method, path, body).await;
         assert!(reply.status.is_success(), "{method} {path}: {reply:?}");
-        if reply.body.is_empty() { Value::Null } else { reply.json() }
+        if reply.body.is_empty() {
+            Value::Null
+        } else {
+            reply.json()
+        }
     }
 
     /// Asks until the job has ended; each look is a whole request.
@@ -170,7 +201,10 @@ impl Hub {
         let look = async {
             loop {
                 let document = self.done("GET", &path, Value::Null).await;
-                if ["completed", "failed", "cancelled"].iter().any(|end| document["status"] == *end) {
+                if ["completed", "failed", "cancelled"]
+                    .iter()
+                    .any(|end| document["status"] == *end)
+                {
                     return document;
                 }
             }

@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use crate::harness::{ADDRESS, Hub, flags};
 
 fn plain(path: &str) -> Request<http_body_util::Full<bytes::Bytes>> {
-    Request::builder().uri(path).header("host", ADDRESS).body(Default::default()).unwrap()
+    Request::builder()
+        .uri(path)
+        .header("host", ADDRESS)
+        .body(Default::default())
+        .unwrap()
 }
 
 #[tokio::test]
@@ -17,8 +21,15 @@ async fn health_needs_no_token_and_metrics_do() {
     assert_eq!(hub.raw(plain("/health/ready")).await.status, 200);
     assert_eq!(hub.raw(plain("/fanfare/v1/metrics")).await.status, 401);
     hub.done("PUT", "/devices/d", json!({})).await;
-    let metrics = hub.send("registryRead", "GET", "/fanfare/v1/metrics", &[], "").await;
-    assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
+    let metrics = hub
+        .send("registryRead", "GET", "/fanfare/v1/metrics", &[], "")
+        .await;
+    assert!(
+        metrics
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain")
+    );
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
     for name in [
         "fanfare_store_commits_total",
@@ -38,7 +49,10 @@ async fn a_folder_in_use_and_a_taken_port_are_clear_errors() {
     let refused = Node::start(&again).await.err().unwrap();
     assert!(matches!(refused, StartError::DataDir(_)), "{refused:?}");
     let path = hub.folder.path().join("data");
-    assert!(refused.to_string().contains(path.to_str().unwrap()), "{refused}");
+    assert!(
+        refused.to_string().contains(path.to_str().unwrap()),
+        "{refused}"
+    );
 
     let elsewhere = tempfile::tempdir().unwrap();
     let mut taken = flags(&elsewhere);
@@ -46,9 +60,19 @@ async fn a_folder_in_use_and_a_taken_port_are_clear_errors() {
     let taken = Config::from_layers(taken, []).unwrap();
     let refused = Node::start(&taken).await.err().unwrap();
     assert!(matches!(refused, StartError::Listen(_)), "{refused:?}");
-    assert!(refused.to_string().contains("the port is taken"), "{refused}");
-    assert!(!elsewhere.path().join("data/fanfare.db").exists(), "nothing was begun");
-    assert_eq!(hub.raw(plain("/health/ready")).await.status, 200, "the first one is unharmed");
+    assert!(
+        refused.to_string().contains("the port is taken"),
+        "{refused}"
+    );
+    assert!(
+        !elsewhere.path().join("data/fanfare.db").exists(),
+        "nothing was begun"
+    );
+    assert_eq!(
+        hub.raw(plain("/health/ready")).await.status,
+        200,
+        "the first one is unharmed"
+    );
     hub.stop().await;
 }
 
@@ -76,16 +100,32 @@ async fn a_restart_keeps_devices_jobs_keys_and_trust() {
 async fn connection_strings_are_read_beside_a_running_hub() {
     let hub = Hub::start().await;
     let device = hub.done("PUT", "/devices/door-1", json!({})).await;
-    hub.done("PUT", "/devices/certified", json!({"authentication": {"type": "certificateAuthority"}})).await;
+    hub.done(
+        "PUT",
+        "/devices/certified",
+        json!({"authentication": {"type": "certificateAuthority"}}),
+    )
+    .await;
     let folder = hub.folder.path().join("data");
     let port = hub.node.addresses().https[0].port();
     let key = hub.node.policy("service").unwrap().primary.expose();
-    let expected = format!("HostName={ADDRESS}:{port};SharedAccessKeyName=service;SharedAccessKey={key}");
-    assert_eq!(connection_string::of_policy(&folder, "service").unwrap(), expected);
-    let key = device["authentication"]["symmetricKey"]["primaryKey"].as_str().unwrap();
+    let expected =
+        format!("HostName={ADDRESS}:{port};SharedAccessKeyName=service;SharedAccessKey={key}");
+    assert_eq!(
+        connection_string::of_policy(&folder, "service").unwrap(),
+        expected
+    );
+    let key = device["authentication"]["symmetricKey"]["primaryKey"]
+        .as_str()
+        .unwrap();
     let expected = format!("HostName={ADDRESS};DeviceId=door-1;SharedAccessKey={key}");
-    assert_eq!(connection_string::of_device(&folder, "door-1").unwrap(), expected);
-    let refused = connection_string::of_policy(&folder, "nobody").unwrap_err().to_string();
+    assert_eq!(
+        connection_string::of_device(&folder, "door-1").unwrap(),
+        expected
+    );
+    let refused = connection_string::of_policy(&folder, "nobody")
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("registryReadWrite"), "{refused}");
     assert!(connection_string::of_device(&folder, "nobody").is_err());
     assert!(connection_string::of_device(&folder, "certified").is_err());
@@ -98,7 +138,10 @@ async fn the_chain_is_the_leaf_alone() {
     let stream = hub.connect().await;
     let (_, connection) = stream.get_ref();
     assert_eq!(connection.peer_certificates().map(<[_]>::len), Some(1));
-    assert_eq!(connection.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    assert_eq!(
+        connection.protocol_version(),
+        Some(rustls::ProtocolVersion::TLSv1_3)
+    );
     drop(stream);
     hub.stop().await;
 }
@@ -109,7 +152,12 @@ async fn one_connection_serves_many_requests() {
     let stream = hyper_util::rt::TokioIo::new(hub.connect().await);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
-    for path in ["/health/live", "/nothing", "/jobs/v2/x?api-version=2021-04-12", "/health/ready"] {
+    for path in [
+        "/health/live",
+        "/nothing",
+        "/jobs/v2/x?api-version=2021-04-12",
+        "/health/ready",
+    ] {
         use http_body_util::BodyExt as _;
         let reply = sender.send_request(plain(path)).await.unwrap();
         reply.into_body().collect().await.unwrap();

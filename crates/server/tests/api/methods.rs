@@ -10,11 +10,19 @@ use crate::harness::{ADDRESS, Hub};
 async fn an_offline_device_is_said_in_the_form_of_the_version() {
     let hub = Hub::start().await;
     hub.done("PUT", "/devices/d", json!({})).await;
-    let reply = hub.ask("POST", "/twins/d/methods", json!({"methodName": "m"})).await;
-    assert_eq!((reply.status.as_u16(), reply.code().as_str()), (404, "DeviceNotOnline"));
+    let reply = hub
+        .ask("POST", "/twins/d/methods", json!({"methodName": "m"}))
+        .await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.code().as_str()),
+        (404, "DeviceNotOnline")
+    );
     let body = reply.json();
     let inner: Value = serde_json::from_str(body["Message"].as_str().unwrap()).unwrap();
-    assert_eq!((&inner["errorCode"], &inner["info"]["timeout"]), (&json!(404_103), &json!("00:00:00")));
+    assert_eq!(
+        (&inner["errorCode"], &inner["info"]["timeout"]),
+        (&json!(404_103), &json!("00:00:00"))
+    );
 
     let old = Request::builder()
         .method("POST")
@@ -25,8 +33,13 @@ async fn an_offline_device_is_said_in_the_form_of_the_version() {
         .unwrap();
     let reply = hub.raw(old).await;
     let message = reply.json()["Message"].as_str().unwrap().to_owned();
-    assert!(message.starts_with("ErrorCode:DeviceNotOnline;"), "{message}");
-    let unknown = hub.ask("POST", "/twins/never/methods", json!({"methodName": "m"})).await;
+    assert!(
+        message.starts_with("ErrorCode:DeviceNotOnline;"),
+        "{message}"
+    );
+    let unknown = hub
+        .ask("POST", "/twins/never/methods", json!({"methodName": "m"}))
+        .await;
     assert_eq!(unknown.code(), "DeviceNotFound");
     hub.stop().await;
 }
@@ -39,15 +52,42 @@ async fn a_call_names_a_method_and_fits_the_limits() {
         (json!({}), "ArgumentNull"),
         (json!({"methodName": ""}), "ArgumentNull"),
         (json!({"methodName": "a b"}), "ArgumentInvalid"),
-        (json!({"methodName": "m", "responseTimeoutInSeconds": 4}), "ArgumentInvalid"),
-        (json!({"methodName": "m", "responseTimeoutInSeconds": 301}), "ArgumentInvalid"),
-        (json!({"methodName": "m", "connectTimeoutInSeconds": 301}), "ArgumentInvalid"),
-        (json!({"methodName": "m", "responseTimeoutInSeconds": "soon"}), "ArgumentInvalid"),
-        (json!({"methodName": "m", "payload": "x".repeat(128 * 1024)}), "ArgumentInvalid"),
-        (json!({"methodName": "m", "responseTimeoutInSeconds": "30"}), "DeviceNotOnline"),
-        (json!({"methodName": "m", "payload": "", "timeoutInSeconds": 9}), "DeviceNotOnline"),
+        (
+            json!({"methodName": "m", "responseTimeoutInSeconds": 4}),
+            "ArgumentInvalid",
+        ),
+        (
+            json!({"methodName": "m", "responseTimeoutInSeconds": 301}),
+            "ArgumentInvalid",
+        ),
+        (
+            json!({"methodName": "m", "connectTimeoutInSeconds": 301}),
+            "ArgumentInvalid",
+        ),
+        (
+            json!({"methodName": "m", "responseTimeoutInSeconds": "soon"}),
+            "ArgumentInvalid",
+        ),
+        (
+            json!({"methodName": "m", "payload": "x".repeat(128 * 1024)}),
+            "ArgumentInvalid",
+        ),
+        (
+            json!({"methodName": "m", "responseTimeoutInSeconds": "30"}),
+            "DeviceNotOnline",
+        ),
+        (
+            json!({"methodName": "m", "payload": "", "timeoutInSeconds": 9}),
+            "DeviceNotOnline",
+        ),
     ] {
-        assert_eq!(hub.ask("POST", "/twins/d/methods", body.clone()).await.code(), code, "{body}");
+        assert_eq!(
+            hub.ask("POST", "/twins/d/methods", body.clone())
+                .await
+                .code(),
+            code,
+            "{body}"
+        );
     }
     hub.stop().await;
 }

@@ -25,7 +25,10 @@ async fn whatever_is_wrong_the_answer_has_the_contracts_shape() {
         let reply = hub.ask(method, path, json!({})).await;
         assert_eq!(reply.status, status, "{method} {path}: {reply:?}");
         assert_eq!(reply.code(), code, "{method} {path}");
-        assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"));
+        assert_eq!(
+            reply.header("content-type"),
+            Some("application/json; charset=utf-8")
+        );
         let body = reply.json();
         let message = body["Message"].as_str().unwrap();
         assert_eq!(message.matches(';').count(), 1, "{message}");
@@ -66,13 +69,25 @@ async fn versions_are_dates() {
 async fn bodies_are_bounded_and_must_be_json() {
     let hub = Hub::start().await;
     let large = "x".repeat(1024 * 1024 + 1);
-    let reply = hub.send("iothubowner", "PATCH", "/twins/d", &[], &large).await;
-    assert_eq!((reply.status.as_u16(), reply.code().as_str()), (413, "MessageTooLarge"));
+    let reply = hub
+        .send("iothubowner", "PATCH", "/twins/d", &[], &large)
+        .await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.code().as_str()),
+        (413, "MessageTooLarge")
+    );
     // A job may bring a very long condition.
-    let reply = hub.send("iothubowner", "PUT", "/jobs/v2/j", &[], &large).await;
-    assert_eq!((reply.status.as_u16(), reply.code().as_str()), (400, "IotHubFormatError"));
+    let reply = hub
+        .send("iothubowner", "PUT", "/jobs/v2/j", &[], &large)
+        .await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.code().as_str()),
+        (400, "IotHubFormatError")
+    );
     for body in ["", "{", "{}{}"] {
-        let reply = hub.send("iothubowner", "PATCH", "/twins/d", &[], body).await;
+        let reply = hub
+            .send("iothubowner", "PATCH", "/twins/d", &[], body)
+            .await;
         assert_eq!(reply.code(), "IotHubFormatError", "{body}");
     }
     hub.stop().await;

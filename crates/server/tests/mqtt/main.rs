@@ -1,57 +1,28 @@
 //! The MQTT gateway over real sockets, in front of a hub on an embedded store.
 
+mod methods;
 mod rig;
+mod twins;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_hub::{
-    ids::{CallId, JobId, MethodName, Term},
-    jobs::{
-        JobRequest,
-        job::{MethodOperation, Operation},
-    },
-    json::JsonText,
-    method::{MethodCall, MethodError},
+    method::MethodError,
     registry::{Precondition, Status},
 };
 use fanfare_server::mqtt::{GatewayLimits, limits};
-use rig::{
-    ANSWERS, DESIRED, Door, HOST, KEY, METHODS, OTHER_KEY, Rig, START_SECONDS, connect, id, soon,
-    token_of,
-};
 use rmqtt_codec::{
     types::{Protocol, Publish, QoS},
     v3::{Connect, Packet, SubscribeReturnCode},
 };
 
-fn lock_door(connect_seconds: u32) -> MethodCall {
-    MethodCall {
-        name: MethodName::parse("lockDoor").unwrap(),
-        payload: JsonText::null(),
-        response_seconds: 30,
-        connect_seconds,
-    }
-}
-
-fn ready_after(ready_after_restore: Duration) -> GatewayLimits {
-    GatewayLimits {
-        ready_after_restore,
-        ..GatewayLimits::default()
-    }
-}
-
-/// The request id of a method request's topic.
-fn rid(topic: &str) -> String {
-    let rid = topic.strip_prefix("$iothub/methods/POST/lockDoor/?$rid=");
-    let rid = rid.unwrap_or_else(|| panic!("{topic} is no request of lockDoor"));
-    assert_eq!(rid.len(), CallId::TEXT_LEN);
-    rid.to_owned()
-}
-
-fn answer_topic(status: &str, rid: &str) -> String {
-    format!("$iothub/methods/res/{status}/?$rid={rid}")
-}
+use self::{
+    methods::{answer_topic, lock_door, ready_after, rid},
+    rig::{
+        ANSWERS, Door, HOST, KEY, METHODS, OTHER_KEY, Rig, START_SECONDS, connect, id, token_of,
+    },
+};
 
 #[tokio::test]
 async fn connects_are_answered_by_their_code() {
@@ -169,119 +140,6 @@ async fn connects_are_answered_by_their_code() {
 }
 
 #[tokio::test]
-async fn a_method_goes_to_the_device_and_its_answer_comes_back() {
-    let doors = [
-        Door::Plain,
-        Door::Tls(&rustls::version::TLS12),
-        Door::Tls(&rustls::version::TLS13),
-    ];
-    for door in doors {
-        let (rig, _folder) = Rig::with(door, GatewayLimits::default()).await;
-        let mut client = rig.connect("door-1", false).await;
-        let refused = rig.hub.methods.invoke(&id("door-1"), lock_door(0)).await;
-        assert!(
-            matches!(refused, Err(MethodError::NotOnline { .. })),
-            "not subscribed yet"
-        );
-        client.subscribe(&[METHODS]).await;
-
-        let large = format!("\"{}\"", "x".repeat(100_000));
-        let cases = [
-            ("200", Some(9), "{\"ok\":true}", 200, Some("{\"ok\":true}")),
-            ("-5", None, "", -5, None),
-            ("404", Some(9), "null", 404, Some("null")),
-            ("200", None, large.as_str(), 200, Some(large.as_str())),
-        ];
-        for (status, packet_id, payload, seen_status, seen_payload) in cases {
-            let door_1 = id("door-1");
-            let device = async {
-                let (topic, body) = client.hear().await;
-                assert_eq!(body, "null", "never an empty body");
-                let topic = answer_topic(status, &rid(&topic));
-                client.publish(&topic, packet_id, payload.as_bytes()).await;
-                if let Some(packet_id) = packet_id {
-                    client.hear_puback(packet_id).await;
-                }
-            };
-            let (answer, ()) = tokio::join!(rig.hub.methods.invoke(&door_1, lock_door(0)), device);
-            let answer = answer.unwrap();
-            assert_eq!(answer.status, seen_status);
-            assert_eq!(answer.payload.as_ref().map(JsonText::as_str), seen_payload);
-        }
-        rig.stop().await;
-    }
-}
-
-#[tokio::test]
-async fn answers_to_nobody_are_received_and_dropped() {
-    let (rig, _folder) = Rig::new().await;
-    let mut client = rig.connect("door-1", false).await;
-    let stranger = CallId {
-        term: Term(9),
-        number: 9,
-    }
-    .to_string();
-    for (packet_id, rid) in [(1, "1"), (2, "not-ours"), (3, &stranger)] {
-        client
-            .publish(&answer_topic("200", rid), Some(packet_id), b"{}")
-            .await;
-        client.hear_puback(packet_id).await;
-    }
-    rig.stop().await;
-}
-
-#[tokio::test]
-async fn an_answer_on_the_next_connection_counts() {
-    let (rig, _folder) = Rig::new().await;
-    let mut first = rig.connect("door-1", false).await;
-    first.subscribe(&[METHODS]).await;
-    let door_1 = id("door-1");
-    let device = async {
-        let (topic, _) = first.hear().await;
-        let mut second = rig.connect("door-1", true).await;
-        first.ends().await;
-        second
-            .publish(&answer_topic("201", &rid(&topic)), Some(4), b"1")
-            .await;
-        second.hear_puback(4).await;
-        second
-    };
-    let (answer, _second) = tokio::join!(rig.hub.methods.invoke(&door_1, lock_door(0)), device);
-    assert_eq!(answer.unwrap().status, 201);
-    rig.stop().await;
-}
-
-#[tokio::test]
-async fn puback_of_a_jobs_answer_means_that_it_is_recorded() {
-    let (rig, _folder) = Rig::new().await;
-    let mut client = rig.connect("door-1", false).await;
-    client.subscribe(&[METHODS]).await;
-    let job = JobId::parse("lock").unwrap();
-    let operation = Operation::Method(MethodOperation {
-        name: MethodName::parse("lockDoor").unwrap(),
-        payload: JsonText::null(),
-        response_seconds: 30,
-        connect_seconds: None,
-    });
-    let request = JobRequest {
-        id: job.clone(),
-        condition: "deviceId = 'door-1'".into(),
-        operation,
-        start: None,
-        window_seconds: 60,
-    };
-    rig.hub.jobs.schedule(request).await.unwrap();
-    let (topic, _) = client.hear().await;
-    client
-        .publish(&answer_topic("200", &rid(&topic)), Some(5), b"{}")
-        .await;
-    client.hear_puback(5).await;
-    let progress = rig.hub.jobs.get(&job).await.unwrap().unwrap().progress;
-    assert_eq!(progress.unwrap().succeeded, 1);
-    rig.stop().await;
-}
-
-#[tokio::test]
 async fn subscriptions_outlive_connections_and_the_hub() {
     let limits = || ready_after(Duration::from_millis(10));
     let (rig, folder) = Rig::with(Door::Plain, limits()).await;
@@ -339,31 +197,6 @@ async fn subscriptions_outlive_connections_and_the_hub() {
 }
 
 #[tokio::test]
-async fn a_restored_subscription_takes_calls_at_once_and_is_ready_when_it_is_asked_for_again() {
-    let (rig, _folder) = Rig::with(Door::Plain, ready_after(Duration::from_secs(3_600))).await;
-    let key = rig
-        .hub
-        .registry
-        .get(&id("door-1"))
-        .await
-        .unwrap()
-        .unwrap()
-        .key;
-    let mut client = rig.connect("door-1", false).await;
-    client.subscribe(&[METHODS]).await;
-    assert!(rig.hub.presence.ready_link(key).is_some());
-
-    let mut client = rig.connect("door-1", true).await;
-    assert!(rig.hub.presence.ready_link(key).is_none());
-    let link = rig.hub.presence.link(key).unwrap();
-    assert!(link.takes_calls());
-    let ready = rig.hub.presence.wait_ready(key);
-    client.subscribe(&[METHODS]).await;
-    soon("readiness", ready).await;
-    rig.stop().await;
-}
-
-#[tokio::test]
 async fn the_newest_connection_wins() {
     let (rig, _folder) = Rig::new().await;
     let key = rig
@@ -382,132 +215,6 @@ async fn the_newest_connection_wins() {
         assert!(rig.hub.presence.view(key).connected);
         older = newer;
     }
-    rig.stop().await;
-}
-
-#[tokio::test]
-async fn a_device_reads_and_reports_its_twin() {
-    let (rig, _folder) = Rig::new().await;
-    let mut client = rig.connect("door-1", false).await;
-    client.subscribe(&[ANSWERS]).await;
-    rig.desire("door-1", r#"{"floor":3,"a":{"b":[1]}}"#).await;
-
-    let patch = "$iothub/twin/PATCH/properties/reported/";
-    client
-        .publish(
-            &format!("{patch}?$rid=7"),
-            Some(2),
-            br#"{"fw": "1.2", "old": null}"#,
-        )
-        .await;
-    assert_eq!(
-        client.hear().await,
-        ("$iothub/twin/res/204/?$rid=7&$version=2".into(), "".into())
-    );
-    client.hear_puback(2).await;
-
-    client
-        .publish("$iothub/twin/GET/?$rid=g", Some(3), b" ")
-        .await;
-    let (topic, body) = client.hear().await;
-    assert_eq!(topic, "$iothub/twin/res/200/?$rid=g");
-    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-    let expected = serde_json::json!({
-        "desired": { "floor": 3, "a": { "b": [1] }, "$version": 2 },
-        "reported": { "fw": "1.2", "$version": 2 },
-    });
-    assert_eq!(body, expected);
-    client.hear_puback(3).await;
-
-    let too_large = format!("{{\"a\":\"{}\"}}", "x".repeat(5_000));
-    let cases = [
-        ("?$rid=1", "{\"$version\":1}", 400, 400_004),
-        ("?$rid=1", "{\"a.b\":1}", 400, 400_004),
-        ("?$rid=1", "not json", 400, 400_004),
-        ("?$rid=1", "[]", 400, 400_004),
-        ("?$rid=1", "", 400, 400_004),
-        ("?$rid=1", too_large.as_str(), 400, 400_004),
-        ("?$rid=1&$version=1", "{\"a\":1}", 412, 412_001),
-    ];
-    for (query, payload, status, code) in cases {
-        client
-            .publish(&format!("{patch}{query}"), Some(4), payload.as_bytes())
-            .await;
-        let (topic, body) = client.hear().await;
-        assert_eq!(
-            topic,
-            format!("$iothub/twin/res/{status}/?$rid=1"),
-            "{payload}"
-        );
-        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(body["errorCode"], code);
-        assert!(
-            body["message"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty())
-        );
-        assert!(body["trackingId"].is_string() && body["timestampUtc"].is_string());
-        client.hear_puback(4).await;
-    }
-    client
-        .publish(
-            &format!("{patch}?$rid=8&$version=2"),
-            None,
-            b"{\"fw\":\"1.3\"}",
-        )
-        .await;
-    assert_eq!(
-        client.hear().await.0,
-        "$iothub/twin/res/204/?$rid=8&$version=3"
-    );
-    rig.stop().await;
-}
-
-#[tokio::test]
-async fn desired_patches_arrive_in_order_and_only_where_they_are_wanted() {
-    let (rig, _folder) = Rig::new().await;
-    let mut deaf = rig.connect("door-2", false).await;
-    rig.desire("door-2", "{\"a\":1}").await;
-    deaf.hears_nothing().await;
-
-    let mut client = rig.connect("door-1", false).await;
-    rig.desire("door-1", "{\"before\":1}").await;
-    client.subscribe(&[DESIRED, ANSWERS]).await;
-    client.hears_nothing().await;
-    for floor in 3..6 {
-        let version = rig
-            .desire("door-1", &format!("{{\"floor\":{floor},\"old\":null}}"))
-            .await;
-        let (topic, body) = client.hear().await;
-        assert_eq!(
-            topic,
-            format!("$iothub/twin/PATCH/properties/desired/?$version={version}")
-        );
-        let expected = serde_json::json!({ "floor": floor, "old": null, "$version": version });
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&body).unwrap(),
-            expected
-        );
-    }
-    drop(client);
-
-    // Never queued; what it missed shows in its GET, and the next patch comes alone.
-    let version = rig.desire("door-1", "{\"missed\":1}").await;
-    let mut client = rig.connect("door-1", true).await;
-    client.publish("$iothub/twin/GET/?$rid=1", None, b"").await;
-    assert!(
-        client
-            .hear()
-            .await
-            .1
-            .contains(&format!("\"$version\":{version}"))
-    );
-    client.hears_nothing().await;
-    rig.desire("door-1", "{\"next\":1}").await;
-    assert_eq!(
-        client.hear().await.1,
-        format!("{{\"next\":1,\"$version\":{}}}", version + 1)
-    );
     rig.stop().await;
 }
 
@@ -676,53 +383,6 @@ async fn a_connection_ends_with_its_token() {
     assert_eq!(u8::from(connack.return_code), 0);
     client.ends().await;
     assert!(rig.hub.clock.now().0 >= (START_SECONDS + 1) * 1_000_000);
-    rig.stop().await;
-}
-
-#[tokio::test]
-async fn a_device_that_does_not_read_is_cut_not_waited_for() {
-    let (rig, _folder) = Rig::new().await;
-    let mut client = rig.connect("door-1", false).await;
-    client.subscribe(&[METHODS]).await;
-    let key = rig
-        .hub
-        .registry
-        .get(&id("door-1"))
-        .await
-        .unwrap()
-        .unwrap()
-        .key;
-    let link = rig.hub.presence.link(key).unwrap();
-    let payload = JsonText::parse(format!("\"{}\"", "x".repeat(100_000)).as_bytes()).unwrap();
-    let name = MethodName::parse("lockDoor").unwrap();
-    let template = fanfare_hub::presence::CallTemplate::new(name, payload);
-    let mut sent = 0;
-    while link.call(
-        CallId {
-            term: Term(1),
-            number: sent,
-        },
-        &template,
-    ) == fanfare_hub::presence::Delivery::Sent
-    {
-        sent += 1;
-    }
-    assert!(!link.takes_calls());
-    for number in 0.. {
-        let Some(Packet::Publish(publish)) = client.try_receive().await else {
-            assert!(number > 0 && number <= sent);
-            break;
-        };
-        let call = CallId {
-            term: Term(1),
-            number,
-        };
-        assert_eq!(
-            rid(&publish.topic),
-            call.to_string(),
-            "in order, none left out"
-        );
-    }
     rig.stop().await;
 }
 

@@ -1,6 +1,9 @@
 //! A hub on an embedded store with the MQTT gateway in front, and a raw MQTT client.
 
-#![allow(clippy::unwrap_used, reason = "a rig that cannot be set up fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a rig that cannot be set up fails its test"
+)]
 
 use std::{
     path::Path,
@@ -219,8 +222,14 @@ impl Rig {
     pub(crate) async fn knock(&self, connect: Connect) -> (Client, ConnectAck) {
         let mut client = self.socket().await;
         let level = connect.protocol.0;
-        let mut bytes = client.encode(connect.into());
-        // The codec writes its own level whatever it is told.
+        // The codec writes level 4 whatever it is told, and an older name for an older level.
+        let mut bytes = client.encode(
+            Connect {
+                protocol: Protocol(4),
+                ..connect
+            }
+            .into(),
+        );
         let name = bytes.windows(4).position(|four| four == b"MQTT").unwrap();
         bytes[name + 4] = level;
         client.send_bytes(&bytes).await;

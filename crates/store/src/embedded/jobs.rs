@@ -27,7 +27,7 @@ use fanfare_hub::{
     time::Timestamp,
 };
 use roaring::RoaringBitmap;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 pub(super) use self::row::{
     JobKey, LoadedJob, finish_job, load_job, number_column, write_progress,

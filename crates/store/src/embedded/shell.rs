@@ -51,7 +51,7 @@ pub(crate) enum Shell {
     /// Threads.
     Threads(Threads),
     /// No threads: the caller's own.
-    Inline(Inline),
+    Inline(Box<Inline>),
 }
 
 impl Shell {
@@ -65,11 +65,11 @@ impl Shell {
         let core = Core::open(path)?;
         let reader = open_reader(path)?;
         let term = core.term();
-        Ok(Self::Inline(Inline {
+        Ok(Self::Inline(Box::new(Inline {
             term,
             core: Mutex::new(core),
             reader: Mutex::new(reader),
-        }))
+        })))
     }
 
     /// The number of this start.

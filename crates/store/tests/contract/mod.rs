@@ -5,6 +5,9 @@
     reason = "in a test, an error that nobody expects ends it"
 )]
 
+pub(crate) mod jobs;
+pub(crate) mod jobs_journal;
+pub(crate) mod jobs_rows;
 pub(crate) mod policies;
 pub(crate) mod queries;
 pub(crate) mod registry;
@@ -80,6 +83,39 @@ macro_rules! suite {
                 devices_and_modules_are_scanned_apart
                 rows_answer_paths_and_decode_whole
                 a_scan_sees_one_moment
+            }
+            jobs {
+                a_job_is_accepted_once
+                plans_of_every_kind_survive_a_reopening
+                due_jobs_come_by_their_start
+                lists_go_from_new_to_old_with_every_filter
+                an_empty_target_set_ends_the_job_at_once
+                a_sealed_set_stays
+                a_cancel_before_the_seal_wins
+                a_cancel_lets_calls_in_flight_end
+                a_cancel_with_nothing_in_flight_ends_at_once
+                a_failed_job_has_final_numbers
+                an_older_term_is_refused
+                expired_jobs_go_and_their_names_are_free
+            }
+            jobs_journal {
+                a_device_goes_from_pending_to_its_outcome
+                illegal_moves_are_dropped
+                the_same_batch_twice_is_one
+                a_canceled_job_begins_nothing
+                an_answer_after_the_end_is_ignored
+                many_jobs_share_one_batch
+                the_end_of_the_window_gives_everyone_an_outcome
+                whoever_was_canceled_stays_so_when_the_window_ends
+                calls_of_an_older_term_can_still_be_answered
+                a_page_patches_and_settles_in_one
+                only_desired_changes_are_told
+            }
+            jobs_rows {
+                pages_of_any_size_show_every_row_once
+                jobs_and_devices_narrow_a_scan
+                deleted_devices_keep_their_names
+                answers_of_every_size_come_back_whole
             }
         }
     };

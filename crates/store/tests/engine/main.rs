@@ -1,0 +1,30 @@
+//! The job engine and direct methods over the embedded store, with threads and without: what must hold
+//! of a whole hub, with time moved by hand.
+
+mod rig;
+
+mod cancels;
+mod crashes;
+mod jobs;
+mod methods;
+mod restarts;
+mod upkeep;
+
+/// Each test once with the store's threads and once without.
+macro_rules! on_both {
+    ($($name:ident)+) => {
+        mod threads {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&crate::rig::Disk::new(crate::rig::Kind::Threads)).await;
+            })+
+        }
+        mod in_line {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&crate::rig::Disk::new(crate::rig::Kind::Inline)).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
