@@ -233,6 +233,11 @@ impl Methods {
         let _ = self.job_answers.send(answer).await;
     }
 
+    /// Calls that wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Lets waiting calls end: those not sent as closing, the others as timed out.
     pub fn close(&self) {
         self.closing.send_replace(true);

@@ -36,9 +36,17 @@ pub(super) struct Dispatch {
     /// Answers of devices to calls of jobs.
     pub(super) answers: mpsc::Receiver<CallAnswer>,
     /// Jobs that became running.
-    pub(super) jobs: mpsc::Receiver<JobResumed>,
+    pub(super) jobs: mpsc::Receiver<MethodJobs>,
     /// How long the loop waits for answers once it was told to stop.
     pub(super) drain: Duration,
+}
+
+/// What the scheduler hands over.
+pub(super) enum MethodJobs {
+    /// One more job to drive.
+    Running(Box<JobResumed>),
+    /// Every job that a former start left running has been handed over.
+    AllResumed,
 }
 
 /// Sends between two chances for other tasks.
@@ -61,6 +69,8 @@ struct Loop {
     over: Vec<JobNumber>,
     /// Calls that may leave once a hold on their job ends.
     held: Vec<SendGroup>,
+    /// Until every running job is known, an answer may belong to one that is not: all wait.
+    is_resumed: bool,
     stopping: Option<Timestamp>,
 }
 
@@ -83,6 +93,7 @@ impl Dispatch {
             receipts: Vec::new(),
             over: Vec::new(),
             held: Vec::new(),
+            is_resumed: false,
             stopping: None,
         };
         while !this.is_finished() {
@@ -170,7 +181,7 @@ impl Loop {
         let clock = self.parts.clock.clone();
         let presence = self.parts.presence.clone();
         let signals = self.parts.signals.clone();
-        let takes_answers = !self.executor.is_full();
+        let takes_answers = self.takes_answers();
         let is_stopping = self.stopping.is_some();
         let is_committing = self.commit.is_some();
         tokio::select! {
@@ -189,8 +200,12 @@ impl Loop {
         }
     }
 
+    fn takes_answers(&self) -> bool {
+        self.is_resumed && !self.executor.is_full()
+    }
+
     fn take_answers(&mut self, now: Timestamp) {
-        while !self.executor.is_full() {
+        while self.takes_answers() {
             let Ok(answer) = self.parts.answers.try_recv() else {
                 return;
             };
@@ -211,13 +226,18 @@ impl Loop {
         self.receipts.extend(receipt);
     }
 
-    async fn on_jobs(&mut self, first: Option<JobResumed>) {
-        let mut jobs = Vec::from_iter(first);
-        while jobs.len() < JOBS_IN_A_RUN {
-            let Ok(job) = self.parts.jobs.try_recv() else {
-                break;
-            };
-            jobs.push(job);
+    async fn on_jobs(&mut self, first: Option<MethodJobs>) {
+        let mut jobs = Vec::new();
+        let mut next = first;
+        let mut is_resumed = self.is_resumed;
+        while let Some(handed) = next.take() {
+            match handed {
+                MethodJobs::Running(job) => jobs.push(*job),
+                MethodJobs::AllResumed => is_resumed = true,
+            }
+            if jobs.len() < JOBS_IN_A_RUN {
+                next = self.parts.jobs.try_recv().ok();
+            }
         }
         // Who was deleted or cancelled from here on is heard of by signal.
         let devices = deleted(&self.parts.store, Space::Devices, &jobs).await;
@@ -239,6 +259,7 @@ impl Loop {
             };
             self.executor.add(job, deleted, self.parts.clock.now());
         }
+        self.is_resumed = is_resumed;
     }
 
     async fn on_committed(&mut self, result: Result<Vec<JobCommitted>, StoreError>) {

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    dispatch::Dispatch,
+    dispatch::{Dispatch, MethodJobs},
     job::{Job, Operation},
     target::{self, TargetError},
     twin_run::TwinRuns,
@@ -60,7 +60,7 @@ struct Starts {
     clock: Arc<dyn Clock>,
     presence: Arc<Presence>,
     twin_runs: TwinRuns,
-    method_jobs: mpsc::Sender<JobResumed>,
+    method_jobs: mpsc::Sender<MethodJobs>,
     places: Arc<Semaphore>,
 }
 
@@ -155,7 +155,12 @@ impl Scheduler {
                 () = starts.clock.sleep_until(wake_at) => {}
             }
             if !is_resumed {
-                is_resumed = starts.resume_all(&mut driven, &mut tasks, &stop).await;
+                let mut told = stop.clone();
+                is_resumed = tokio::select! {
+                    biased;
+                    () = stopped(&mut told) => break,
+                    done = starts.resume_all(&mut driven, &mut tasks, &stop) => done,
+                };
             }
             wake_at = starts.start_due(&mut driven, &mut tasks, &stop).await;
             if !is_resumed {
@@ -187,7 +192,8 @@ fn forget(
 }
 
 impl Starts {
-    /// Takes up the jobs that were running when the node stopped. False when the store could not say.
+    /// Takes up the jobs that were running when the node stopped. False when the store could not say which.
+    /// Answers to calls of an earlier start wait until this is done: their jobs must be known first.
     async fn resume_all(
         &self,
         driven: &mut BTreeSet<JobNumber>,
@@ -197,17 +203,39 @@ impl Starts {
         match self.store.job_running().await {
             Ok(running) => {
                 for number in running.into_iter().filter(|number| driven.insert(*number)) {
-                    let (starts, stop) = (self.clone(), stop.clone());
-                    tasks.spawn(async move {
-                        starts.until_done(number, stop, None).await;
-                        Some(number)
-                    });
+                    self.resume(number, tasks, stop).await;
                 }
+                // The loop ends only at a stop.
+                let _ = self.method_jobs.send(MethodJobs::AllResumed).await;
                 true
             }
             Err(error) => {
                 tracing::error!(%error, "running jobs cannot be read, trying again");
                 false
+            }
+        }
+    }
+
+    async fn resume(&self, number: JobNumber, tasks: &mut Tasks, stop: &Stop) {
+        let begun = self.begin(number, None).await;
+        let (starts, stop) = (self.clone(), stop.clone());
+        match begun {
+            Ok(Some(resumed)) if matches!(resumed.job.plan.operation, Operation::Method(_)) => {
+                starts.hand_over(resumed, stop).await;
+            }
+            Ok(Some(resumed)) => {
+                tasks.spawn(async move {
+                    starts.hand_over(resumed, stop).await;
+                    Some(number)
+                });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(job.number = number.0, %error, "job cannot be resumed yet");
+                tasks.spawn(async move {
+                    starts.until_done(number, stop, None).await;
+                    Some(number)
+                });
             }
         }
     }
@@ -306,7 +334,10 @@ impl Starts {
         match resumed.job.plan.operation {
             Operation::Twin(_) => self.twin_runs.run(resumed, stop).await,
             // The loop ends only at a stop, and then nobody needs the job any more.
-            Operation::Method(_) => drop(self.method_jobs.send(resumed).await),
+            Operation::Method(_) => {
+                let handed = MethodJobs::Running(Box::new(resumed));
+                drop(self.method_jobs.send(handed).await);
+            }
         }
     }
 }

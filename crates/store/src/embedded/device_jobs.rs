@@ -28,7 +28,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     core::unavailable,
     jobs::{JobKey, LoadedJob, load_job, number_column},
-    journal::{content, load_targets},
+    journal::content,
+    ordinals::load_targets,
     rows::{identity_key, name_of, row_key},
     segment::{Packed, unpack_calls, unpack_payload, unpack_settled},
 };

@@ -43,7 +43,8 @@ use self::{
 use super::{
     Embedded,
     core::{Writer, next_number, unavailable},
-    journal::{self, add_targets, conclude, load, load_targets, record, running, settle_now},
+    journal::{self, conclude, load, record, running, settle_now},
+    ordinals::{add_targets, load_targets},
     rows::row_key,
     shell::Lane,
     twins::{PatchedRow, patch_row},

@@ -12,7 +12,7 @@ use fanfare_hub::{
     ids::{CallId, JobNumber, Ordinal},
     jobs::{
         job::{Job, Progress},
-        ledger::{InFlight, Ledger, Outcome, Rest, Settled, SettledSets, Standing},
+        ledger::{InFlight, Ledger, Outcome, Rest, Settled, Standing},
     },
     ports::{
         StoreError,
@@ -20,24 +20,21 @@ use fanfare_hub::{
     },
     time::Timestamp,
 };
-use roaring::RoaringBitmap;
-use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
+use rusqlite::{Connection, params};
 
 pub(super) use super::device_jobs::scan_device_jobs;
 use super::{
     core::{Writer, unavailable},
     jobs::{JobKey, finish_job, load_job, write_progress},
     merge::{Head, Heads, Kind, Merge},
+    ordinals::{load_checkpoint, load_targets, write_checkpoint},
     segment::{
         self, BYTES_MAX, ENTRIES_MAX, INLINE_BYTES_MAX, Packed, pack_calls, pack_payload,
         pack_settled, unpack_calls, unpack_settled,
     },
 };
-use crate::record::{corrupt, open_value, seal_value};
+use crate::record::corrupt;
 
-const TARGETS_V1: u8 = 1;
-const CHECKPOINT_V1: u8 = 1;
 /// Commits of one job between two checkpoints of its sets.
 const CHECKPOINT_COMMITS: u32 = 128;
 
@@ -599,62 +596,15 @@ fn delete_segments(
     Ok(())
 }
 
-#[derive(Serialize, Deserialize)]
-struct Checkpoint {
-    succeeded: Vec<u8>,
-    failed: Vec<u8>,
-    canceled: Vec<u8>,
-}
-
 fn checkpoint(writer: &mut Writer<'_>, number: JobNumber) -> Result<(), StoreError> {
     let db = writer.db;
     let Some(running) = writer.running.jobs.get_mut(&number) else {
         return Ok(());
     };
-    let sequence = running.heads.last_sequence();
     let sets = running.ledger.settled_sets();
-    let record = Checkpoint {
-        succeeded: pack_set(&sets.succeeded),
-        failed: pack_set(&sets.failed),
-        canceled: pack_set(&sets.canceled),
-    };
-    db.prepare_cached(
-        "INSERT INTO job_checkpoint (number, sequence, record) VALUES (?1, ?2, ?3)
-         ON CONFLICT (number) DO UPDATE SET sequence = excluded.sequence, record = excluded.record",
-    )
-    .and_then(|mut put| {
-        put.execute(params![
-            number.0,
-            sequence,
-            seal_value(CHECKPOINT_V1, &record)
-        ])
-    })
-    .map_err(unavailable)?;
+    write_checkpoint(db, number, running.heads.last_sequence(), &sets)?;
     running.commits_since_checkpoint = 0;
     Ok(())
-}
-
-fn load_checkpoint(db: &Connection, number: JobNumber) -> Result<(i64, SettledSets), StoreError> {
-    let row = db
-        .prepare_cached("SELECT sequence, record FROM job_checkpoint WHERE number = ?1")
-        .and_then(|mut select| {
-            select
-                .query_row([number.0], |row| {
-                    Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
-                })
-                .optional()
-        })
-        .map_err(unavailable)?;
-    let Some((sequence, record)) = row else {
-        return Ok((0, SettledSets::default()));
-    };
-    let packed: Checkpoint = open_value("checkpoint", CHECKPOINT_V1, &record)?;
-    let sets = SettledSets {
-        succeeded: unpack_set(&packed.succeeded)?,
-        failed: unpack_set(&packed.failed)?,
-        canceled: unpack_set(&packed.canceled)?,
-    };
-    Ok((sequence, sets))
 }
 
 fn load_heads(db: &Connection, number: JobNumber) -> Result<Vec<Head>, StoreError> {
@@ -685,57 +635,4 @@ pub(super) fn content(db: &Connection, sequence: i64) -> Result<Vec<u8>, StoreEr
     db.prepare_cached("SELECT record FROM job_segment WHERE sequence = ?1")
         .and_then(|mut select| select.query_row([sequence], |row| row.get(0)))
         .map_err(unavailable)
-}
-
-/// Keeps one record of a target set.
-pub(super) fn add_targets(
-    db: &Connection,
-    number: JobNumber,
-    targets: &RoaringBitmap,
-) -> Result<(), StoreError> {
-    let Some(first) = targets.min() else {
-        return Ok(());
-    };
-    let record = crate::record::seal(TARGETS_V1, &pack_set(targets));
-    // The same record may come twice, when the result of the first try was lost.
-    db.prepare_cached("REPLACE INTO job_targets (number, chunk, record) VALUES (?1, ?2, ?3)")
-        .and_then(|mut insert| insert.execute(params![number.0, first >> 16, record]))
-        .map(drop)
-        .map_err(unavailable)
-}
-
-/// A job's whole target set.
-pub(super) fn load_targets(
-    db: &Connection,
-    number: JobNumber,
-) -> Result<RoaringBitmap, StoreError> {
-    let mut select = db
-        .prepare_cached("SELECT record FROM job_targets WHERE number = ?1 ORDER BY chunk")
-        .map_err(unavailable)?;
-    let mut rows = select.query([number.0]).map_err(unavailable)?;
-    let mut targets = RoaringBitmap::new();
-    while let Some(row) = rows.next().map_err(unavailable)? {
-        let record: Vec<u8> = row.get(0).map_err(unavailable)?;
-        match crate::record::open("target set", &record)? {
-            (TARGETS_V1, content) => targets |= unpack_set(content)?,
-            _ => {
-                return Err(corrupt(
-                    "target set",
-                    "has a version this program does not know",
-                ));
-            }
-        }
-    }
-    Ok(targets)
-}
-
-fn pack_set(set: &RoaringBitmap) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(set.serialized_size());
-    set.serialize_into(&mut bytes)
-        .expect("a vector takes every byte");
-    bytes
-}
-
-fn unpack_set(bytes: &[u8]) -> Result<RoaringBitmap, StoreError> {
-    RoaringBitmap::deserialize_from(bytes).map_err(|_| corrupt("set", "cannot be decoded"))
 }

@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn segments_side_by_side_are_left_alone() {
-        let side_by_side = |n| head(i64::from(n), 1, n * 10, n * 10 + 9);
+        let side_by_side = |n: u32| head(i64::from(n), 1, n * 10, n * 10 + 9);
         assert_eq!(journal((0..500).map(side_by_side)).due(0), None);
     }
 
@@ -292,5 +292,78 @@ mod tests {
         assert_eq!(heads.due(1), None, "one of them is needed");
         heads.remove_calls();
         assert_eq!(heads.due(0), None);
+    }
+
+    /// A journal with the ordinals of its segments, and a merge done as the writer does it.
+    #[derive(Default)]
+    struct Simulated {
+        heads: Heads,
+        content: std::collections::BTreeMap<i64, Vec<u32>>,
+        sequence: i64,
+    }
+
+    impl Simulated {
+        const ENTRY_BYTES: u32 = 2_000;
+
+        fn push(&mut self, level: u8, mut ordinals: Vec<u32>) {
+            ordinals.sort_unstable();
+            self.sequence += 1;
+            self.heads.push(Head {
+                bytes: ordinals.len() as u32 * Self::ENTRY_BYTES,
+                ..head(
+                    self.sequence,
+                    level,
+                    ordinals[0],
+                    ordinals[ordinals.len() - 1],
+                )
+            });
+            self.content.insert(self.sequence, ordinals);
+        }
+
+        fn merge(&mut self, merge: Merge) {
+            let Merge::Settled { sequences, level } = merge else {
+                panic!("there are no calls");
+            };
+            assert!(sequences.len() >= 2);
+            let mut all: Vec<u32> = Vec::new();
+            for sequence in &sequences {
+                all.extend(self.content.remove(sequence).expect("each lies there once"));
+            }
+            let bytes = all.len() as u64 * u64::from(Self::ENTRY_BYTES);
+            assert!(bytes <= MERGE_BYTES_MAX, "{bytes}");
+            self.heads.remove(&sequences);
+            all.sort_unstable();
+            for group in all.chunks(500) {
+                self.push(level, group.to_vec());
+            }
+        }
+    }
+
+    #[test]
+    fn random_arrivals_stay_shallow_and_merges_small() {
+        let mut journal = Simulated::default();
+        let mut merges = 0;
+        // 40,000 devices in an order of no locality, 20 by a commit.
+        let order: Vec<u32> = (0..40_000_u32).map(|n| n * 7_919 % 40_009).collect();
+        for commit in order.chunks(20) {
+            journal.push(0, commit.to_vec());
+            while let Some(merge) = journal.heads.due(0) {
+                journal.merge(merge);
+                merges += 1;
+            }
+            assert!(journal.heads.levels[0].heads.len() < SMALL_MAX);
+            for level in &journal.heads.levels[1..] {
+                assert_eq!(deepest(&level.heads), None);
+            }
+        }
+        while let Some(merge) = journal.heads.finish() {
+            journal.merge(merge);
+        }
+        let mut left: Vec<u32> = journal.content.into_values().flatten().collect();
+        left.sort_unstable();
+        let mut expected = order;
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+        assert!(journal.heads.levels.len() < 8, "{merges} merges");
     }
 }

@@ -8,6 +8,7 @@ mod device_jobs;
 mod jobs;
 mod journal;
 mod merge;
+mod ordinals;
 mod policies;
 mod queries;
 mod registry;
@@ -61,8 +62,8 @@ impl Embedded {
         self.shell.commits()
     }
 
-    /// Lets `commits` more commits happen and fails every later one, as if the process had died there.
-    /// For stores opened inline; no effect on others.
+    /// Lets `commits` more commits happen and fails every later one, as if the process had died there, or
+    /// the disk were full until this is called again. For stores opened inline; no effect on others.
     pub fn crash_after(&self, commits: u64) {
         if let Shell::Inline(inline) = &self.shell {
             inline.core().crash_after(commits);

@@ -312,6 +312,48 @@ mod tests {
         assert_eq!(unpack_calls(&pack_calls(&calls)).unwrap(), calls);
     }
 
+    const SETTLED: &[u8] = include_bytes!("../../tests/golden/job-settled-v1.bin");
+    const CALLS: &[u8] = include_bytes!("../../tests/golden/job-calls-v1.bin");
+    const PAYLOAD: &[u8] = include_bytes!("../../tests/golden/job-payload-v1.bin");
+
+    fn golden_settled() -> Vec<Packed> {
+        let mut all = one_of_each();
+        for (entry, late) in all.iter_mut().zip(0..) {
+            entry.settled.at = Timestamp(1_927_857_906_000_000 - late * 1_500_000);
+        }
+        all
+    }
+
+    fn golden_calls() -> Vec<(Ordinal, InFlight)> {
+        let call = |ordinal, term, number| {
+            let call = CallId {
+                term: Term(term),
+                number,
+            };
+            let dispatched = Timestamp(1_927_857_906_123_456);
+            (ordinal, InFlight { call, dispatched })
+        };
+        vec![call(0, 1, 1), call(u32::MAX, u32::MAX, (1 << 48) - 1)]
+    }
+
+    fn golden_payload() -> JsonText {
+        JsonText::parse(r#"{"état": "fermé"}"#.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn version_1_loads() {
+        assert_eq!(unpack_settled(SETTLED).unwrap(), golden_settled());
+        assert_eq!(unpack_calls(CALLS).unwrap(), golden_calls());
+        assert_eq!(unpack_payload(PAYLOAD).unwrap(), golden_payload());
+    }
+
+    #[test]
+    fn version_1_is_what_is_written() {
+        assert!(pack_settled(&golden_settled()) == SETTLED);
+        assert!(pack_calls(&golden_calls()) == CALLS);
+        assert!(pack_payload(&golden_payload()) == PAYLOAD);
+    }
+
     #[test]
     fn groups_keep_to_both_bounds() {
         let many = (0..2_500)

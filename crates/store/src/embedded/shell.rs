@@ -154,8 +154,9 @@ fn in_one_moment<T>(
 /// The core without threads.
 pub(crate) struct Inline {
     term: Term,
-    core: Mutex<Core>,
+    /// Goes before the core: who closes the file last puts the log into it, and only the core may.
     reader: Mutex<Connection>,
+    core: Mutex<Core>,
 }
 
 impl Inline {
@@ -181,6 +182,7 @@ pub(crate) struct Threads {
     scans: Semaphore,
     commits: Arc<AtomicU64>,
     checkpoints: Arc<Signal>,
+    /// The writer comes last.
     joins: Vec<JoinHandle<()>>,
 }
 
@@ -231,16 +233,23 @@ impl Threads {
 }
 
 impl Drop for Threads {
-    /// Lets what is queued finish, then ends the threads.
+    /// Lets what is queued finish, then ends the threads; the writer last, because who closes the file last
+    /// puts the log into it, and readers may not.
     fn drop(&mut self) {
-        self.writes.close();
         self.reads.close();
         self.checkpoints.close();
+        let writer = self.joins.pop();
         for join in self.joins.drain(..) {
-            if join.join().is_err() {
-                tracing::error!("a store thread panicked");
-            }
+            ended(join);
         }
+        self.writes.close();
+        writer.into_iter().for_each(ended);
+    }
+}
+
+fn ended(join: JoinHandle<()>) {
+    if join.join().is_err() {
+        tracing::error!("a store thread panicked");
     }
 }
 

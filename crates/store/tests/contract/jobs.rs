@@ -23,7 +23,7 @@ use fanfare_hub::{
         DeviceJobRow, DeviceJobScan, DeviceJobState, JobCanceled, JobCommitted, JobFilter,
         JobInserted, JobRecords, JobStatusFilter, OperationKind, Store, StoreError,
     },
-    registry::Precondition,
+    registry::{IdentityWritten, Precondition},
     time::Timestamp,
     twin::document::{SectionPatch, TwinPatch},
 };
@@ -93,15 +93,16 @@ pub(crate) async fn accept(
 /// Creates `count` devices `d0`, `d1`, ...; gives their ordinals.
 pub(crate) async fn fleet(store: &Arc<dyn Store>, count: usize) -> Vec<Ordinal> {
     let names: Vec<_> = (0..count).map(|n| device(&format!("d{n}"))).collect();
-    for names in names.chunks(limits::BULK_ITEMS_MAX) {
+    let mut ordinals = Vec::with_capacity(count);
+    for names in names.chunks(limits::TWIN_PAGE_DEVICES) {
         let puts = names.iter().map(|id| put(id, Precondition::Absent));
         let results = store.identity_write(puts.collect(), at(0)).await.unwrap();
-        assert!(results.iter().all(Result::is_ok));
-    }
-    let mut ordinals = Vec::with_capacity(count);
-    for id in names {
-        let identity = store.identity_get(&id).await.unwrap().expect("just made");
-        ordinals.push(identity.key.ordinal);
+        for result in results {
+            match result.expect("the names are new") {
+                IdentityWritten::Put { identity, .. } => ordinals.push(identity.key.ordinal),
+                IdentityWritten::Deleted(_) => panic!("nothing was deleted"),
+            }
+        }
     }
     ordinals
 }

@@ -13,7 +13,7 @@ use std::{
 
 use fanfare_hub::{
     Hub,
-    ids::{CallId, DeviceId, IdentityId, IdentityKey, JobId, MethodName, Ordinal},
+    ids::{CallId, DeviceId, IdentityId, IdentityKey, JobId, MethodName, ModuleId, Ordinal},
     jobs::{
         JobRequest,
         job::{Job, JobEnd, JobState, MethodOperation, Operation, Progress, TwinOperation},
@@ -137,20 +137,25 @@ impl Rig {
         }
     }
 
-    /// Tells the engine to stop and gives it all the time it may take.
-    pub(crate) async fn stop(mut self) {
+    /// Tells the engine to stop.
+    pub(crate) fn begin_stop(&mut self) {
         self.stop.send_replace(true);
+    }
+
+    /// Waits for the engine to end.
+    pub(crate) async fn stopped(&mut self) {
         for _ in 0..TICKS_MAX {
             for _ in 0..LOOKS {
-                self.turns().await;
-                if self.engine.try_join_next().is_some() && self.engine.is_empty() {
-                    return;
+                while let Some(ended) = self.engine.try_join_next() {
+                    ended.expect("the engine does not panic");
                 }
                 if self.engine.is_empty() {
                     return;
                 }
+                self.pump().await;
+                self.turns().await;
             }
-            self.clock.advance(TICK * 10);
+            self.clock.advance(TICK);
         }
         panic!("the engine does not stop");
     }
@@ -170,7 +175,7 @@ impl Rig {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut keys = Vec::new();
         for names in names.chunks(500) {
-            let writes = names.iter().map(|name| put(name, Status::Enabled)).collect();
+            let writes = names.iter().map(|name| put(&device(name), Status::Enabled)).collect();
             let written = self.store.identity_write(writes, T0).await;
             for written in written.expect("the store works") {
                 let written = written.expect("anything goes");
@@ -185,7 +190,7 @@ impl Rig {
     }
 
     pub(crate) async fn set_status(&self, name: &str, status: Status) {
-        let written = self.store.identity_write(vec![put(name, status)], T0).await;
+        let written = self.store.identity_write(vec![put(&device(name), status)], T0).await;
         assert!(written.is_ok_and(|written| written[0].is_ok()));
     }
 
@@ -202,9 +207,19 @@ impl Rig {
 
     /// Connects a device that is not ready; `told` is the desired version it knows, if it listens.
     pub(crate) fn attach(&self, name: &str, answers: bool, told: Option<u64>) -> Arc<FakeLink> {
+        self.attach_as(device(name), self.key(name), answers, told)
+    }
+
+    fn attach_as(
+        &self,
+        id: IdentityId,
+        key: IdentityKey,
+        answers: bool,
+        told: Option<u64>,
+    ) -> Arc<FakeLink> {
         let link = Arc::new(FakeLink {
-            id: device(name),
-            key: self.key(name),
+            id,
+            key,
             clock: self.clock.clone(),
             answers: AtomicBool::new(answers),
             state: Mutex::default(),
@@ -262,6 +277,23 @@ impl Rig {
         }
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Creates a module and connects it, ready but silent.
+    pub(crate) async fn add_module(&self, of: &str, name: &str) -> Arc<FakeLink> {
+        let id = IdentityId {
+            device: DeviceId::parse(of).expect("tests use valid names"),
+            module: Some(ModuleId::parse(name).expect("tests use valid names")),
+        };
+        let written = self.store.identity_write(vec![put(&id, Status::Enabled)], T0).await;
+        let written = written.expect("the store works").remove(0);
+        let (IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted(identity)) =
+            written.expect("the device exists");
+        self.attach_as(id, identity.key, false, None)
+    }
+
     async fn turns(&self) {
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
@@ -270,7 +302,12 @@ impl Rig {
 
     /// Lets everything happen that needs no time.
     pub(crate) async fn settle(&self) {
-        for _ in 0..LOOKS {
+        self.settle_some(LOOKS).await;
+    }
+
+    /// The same in fewer turns, enough for a store without threads.
+    pub(crate) async fn settle_some(&self, looks: usize) {
+        for _ in 0..looks {
             self.pump().await;
             self.turns().await;
             // With threads this waits until what was queued before has been looked at.
@@ -466,6 +503,10 @@ impl FakeLink {
         self.answers.store(true, SeqCst);
     }
 
+    pub(crate) fn be_silent(&self) {
+        self.answers.store(false, SeqCst);
+    }
+
     /// The front end has given up the connection, and presence does not know yet.
     pub(crate) fn close(&self) {
         self.state().closed = true;
@@ -537,9 +578,9 @@ pub(crate) fn job_id(id: &str) -> JobId {
     JobId::parse(id).expect("tests use valid ids")
 }
 
-fn put(name: &str, status: Status) -> IdentityWrite {
+fn put(id: &IdentityId, status: Status) -> IdentityWrite {
     IdentityWrite::Put {
-        id: device(name),
+        id: id.clone(),
         settings: IdentitySettings {
             status,
             status_reason: None,

@@ -19,7 +19,7 @@ use fanfare_hub::{
 use roaring::RoaringBitmap;
 use serde_json::json;
 
-use super::{Bench, history_rows};
+use super::{Bench, Lying, history_rows};
 use crate::contract::{
     at, create, delete, device,
     jobs::{answer, job_id, look, method_plan, nothing, twin_plan},
@@ -54,6 +54,27 @@ struct World {
     seen: BTreeMap<Ordinal, (Outcome, Timestamp)>,
     shown: Option<(JobState, Progress)>,
     commits_of_calls: u32,
+    met: Met,
+}
+
+/// What a life must have met to be worth crashing.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Met {
+    merge: bool,
+    checkpoint: bool,
+    unknown: bool,
+    old_call_answered: bool,
+}
+
+impl Met {
+    fn and(self, other: Self) -> Self {
+        Self {
+            merge: self.merge || other.merge,
+            checkpoint: self.checkpoint || other.checkpoint,
+            unknown: self.unknown || other.unknown,
+            old_call_answered: self.old_call_answered || other.old_call_answered,
+        }
+    }
 }
 
 const DEVICES: usize = 72;
@@ -73,6 +94,7 @@ impl World {
             seen: BTreeMap::new(),
             shown: None,
             commits_of_calls: 0,
+            met: Met::default(),
         }
     }
 
@@ -159,7 +181,7 @@ async fn begin(store: &Arc<dyn Store>, job: &Job, world: &mut World) -> Result<(
 async fn pages(bench: &Bench, job: &Job, world: &mut World) -> Result<(), StoreError> {
     let store = bench.store();
     let pending = store.job_resume(job.number).await?.ledger.pending();
-    for page in pending.iter().collect::<Vec<_>>().chunks(10) {
+    for page in pending.iter().collect::<Vec<_>>().chunks(4) {
         let now = world.now();
         let done = store
             .job_twin_page(job.number, store.term(), page.to_vec(), now)
@@ -199,9 +221,19 @@ async fn calls(bench: &Bench, job: &Job, world: &mut World) -> Result<(), StoreE
                 .map(drop);
         }
         let now = world.now();
+        // If this write fails, nobody knows where these stand.
+        let moved = records.withdrawn.iter().map(|(ordinal, _)| *ordinal);
+        for ordinal in moved.chain(records.settled.iter().map(|entry| entry.ordinal)) {
+            world.in_flight.remove(&ordinal);
+        }
         let committed = store
             .job_journal(store.term(), vec![records.clone()], now)
             .await?;
+        let is_old = |entry: &Settled| {
+            let flight = ledger.in_flight().get(&entry.ordinal);
+            flight.is_some_and(|flight| flight.call.term < store.term())
+        };
+        world.met.old_call_answered |= records.settled.iter().any(is_old);
         acknowledge(world, records, &committed[0].refused);
         if committed[0].ended {
             return Ok(());
@@ -268,16 +300,12 @@ fn next_records(
 }
 
 fn acknowledge(world: &mut World, records: JobRecords, refused: &[Ordinal]) {
-    for (ordinal, _) in records.withdrawn {
-        world.in_flight.remove(&ordinal);
-    }
     for (ordinal, call) in records.dispatched {
         if !refused.contains(&ordinal) {
             world.in_flight.insert(ordinal, call);
         }
     }
     for settled in records.settled {
-        world.in_flight.remove(&settled.ordinal);
         world.acknowledged.insert(settled.ordinal, settled.outcome);
     }
 }
@@ -295,6 +323,9 @@ async fn verify(bench: &Bench, world: &mut World) {
         return;
     }
     let (job, rows) = look(&store, &id).await;
+    let db = bench.raw();
+    world.met.merge |= Lying::of(&db, job.number).levels.len() > 1;
+    world.met.checkpoint |= history_rows(&db).contains(&("job_checkpoint", 1));
     if job.is_running() {
         let ledger = store.job_resume(job.number).await.unwrap().ledger;
         for (ordinal, call) in &world.in_flight {
@@ -323,6 +354,7 @@ async fn verify(bench: &Bench, world: &mut World) {
         let before = world.seen.entry(row.ordinal).or_insert_with(|| now.clone());
         assert!(*before == now, "{} has two outcomes", row.ordinal);
         if *outcome == Outcome::Unknown {
+            world.met.unknown = true;
             let call = world.in_flight.get(&row.ordinal);
             assert!(call.is_none_or(|call| call.term < store.term()));
         }
@@ -393,13 +425,20 @@ async fn template() -> (Bench, Vec<Ordinal>) {
 
 async fn crash_at_every_commit_of(life: Life) {
     let (template, targets) = template().await;
+    let mut met = Met::default();
     for commits in 0.. {
         let mut bench = Bench::of(&template);
         let mut world = World::new(life, targets.clone());
         bench.embedded().crash_after(commits);
         let first = live(&bench, &mut world).await;
         if first.is_ok() {
-            assert!(commits > 20, "that was no life: {commits} commits");
+            let expected = Met {
+                merge: life != Life::Twin,
+                checkpoint: true,
+                unknown: life != Life::Twin,
+                old_call_answered: life != Life::Twin,
+            };
+            assert_eq!(met, expected, "in {commits} commits");
             return;
         }
         bench.reopen();
@@ -419,6 +458,7 @@ async fn crash_at_every_commit_of(life: Life) {
         if world.is_accepted {
             live(&bench, &mut world).await.unwrap();
         }
+        met = met.and(world.met);
         while bench.store().job_expire(at(100_000), 1).await.unwrap() > 0 {}
         let left = history_rows(&bench.raw());
         assert!(left.iter().all(|(_, rows)| *rows == 0), "{left:?}");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use fanfare_hub::{
     ids::Ordinal,
     jobs::{job::Job, ledger::Outcome},
-    ports::store::{DeviceJobScan, DeviceJobState, JobRecords, Store},
+    ports::store::{DeviceJobScan, DeviceJobState, Store},
 };
 
 use super::{Bench, Lying, Numbers};

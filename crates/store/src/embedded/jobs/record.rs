@@ -151,3 +151,63 @@ fn space_of(value: u8) -> Result<Space, StoreError> {
         _ => Err(corrupt("job", "is in an unknown space")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const METHOD: &[u8] = include_bytes!("../../../tests/golden/job-plan-method-v1.bin");
+    const TWIN: &[u8] = include_bytes!("../../../tests/golden/job-plan-twin-v1.bin");
+    const CONDITION: &str = "tags.building = '43'";
+
+    fn json_text(text: &str) -> JsonText {
+        JsonText::parse(text.as_bytes()).unwrap()
+    }
+
+    fn golden_method() -> JobPlan {
+        JobPlan {
+            condition: CONDITION.into(),
+            space: Space::Modules,
+            operation: Operation::Method(MethodOperation {
+                name: MethodName::parse("lockDoor").unwrap(),
+                payload: json_text(r#"{"door": [1, 2.50]}"#),
+                response_seconds: 15,
+                connect_seconds: Some(7),
+            }),
+            start: Some(Timestamp(1_927_857_906_123_456)),
+            window_seconds: 3_600,
+        }
+    }
+
+    fn golden_twin() -> JobPlan {
+        let desired = json!({"building": "43", "floor": 3, "gone": null});
+        let members: Object = serde_json::from_value(desired).unwrap();
+        let patch = TwinPatch::new(SectionPatch::Clear, SectionPatch::Merge(members)).unwrap();
+        JobPlan {
+            condition: CONDITION.into(),
+            space: Space::Devices,
+            operation: Operation::Twin(TwinOperation {
+                patch,
+                echo: json_text(r#"{"etag":"*","tags":null}"#),
+            }),
+            start: None,
+            window_seconds: u32::MAX,
+        }
+    }
+
+    #[test]
+    fn version_1_loads() {
+        for (record, expected) in [(METHOD, golden_method()), (TWIN, golden_twin())] {
+            let plan = PlanRecord::open(record).unwrap().into_plan(CONDITION);
+            assert_eq!(plan.unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn version_1_is_what_is_written() {
+        assert!(PlanRecord::new(&golden_method()).seal() == METHOD);
+        assert!(PlanRecord::new(&golden_twin()).seal() == TWIN);
+    }
+}
