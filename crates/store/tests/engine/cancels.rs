@@ -1,6 +1,6 @@
 //! Cancels in every state, and that nothing leaves after one was answered.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fanfare_hub::{
     jobs::{
@@ -11,13 +11,18 @@ use fanfare_hub::{
     ports::store::DeviceJobState,
 };
 
-use crate::rig::{Disk, RESPONSE_SECONDS, Rig, T0, answered, floor, job_id, method, names, second};
+use tokio::sync::Notify;
+
+use crate::rig::{
+    Disk, FakeLink, RESPONSE_SECONDS, Rig, T0, answered, floor, job_id, method, names, second,
+};
 
 crate::on_both! {
     a_waiting_job_ends_at_once
     a_running_job_drains_and_then_ends
     a_draining_job_may_be_cancelled_again_and_an_ended_one_not
     nobody_is_called_after_a_cancel_was_answered
+    a_cancel_between_two_sends_stops_the_rest
     a_twin_job_stops_between_two_pages
     a_cancelled_job_frees_the_way_for_others
 }
@@ -90,18 +95,34 @@ async fn a_draining_job_may_be_cancelled_again_and_an_ended_one_not(disk: &Disk)
     assert!(matches!(absent, Err(CancelError::Absent(_))), "{absent:?}");
 }
 
-async fn nobody_is_called_after_a_cancel_was_answered(disk: &Disk) {
-    let rig = disk.start(T0);
+/// Waits for the end of a cancelled job, its devices answering; whoever was called has an outcome.
+async fn drained(rig: &Rig, links: &[Arc<FakeLink>], id: &str, called: usize) {
+    links.iter().for_each(|link| link.let_answer());
+    let ended = rig.ended(id).await;
+    assert_eq!(ended.end, JobEnd::Cancelled);
+    let (succeeded, failed, _) = ended.counts();
+    assert_eq!((succeeded as usize, failed), (called, 0), "{id}");
+    links.iter().for_each(|link| link.be_silent());
+}
+
+async fn fleet(rig: &Rig) -> Vec<Arc<FakeLink>> {
     let names = names(200);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     rig.create(&names).await;
-    let links: Vec<_> = names.iter().map(|name| rig.connect(name, false)).collect();
-    let calls = || links.iter().map(|link| link.calls().len()).sum::<usize>();
-    let mut in_the_middle = 0;
-    for round in 0..120 {
+    names.iter().map(|name| rig.connect(name, false)).collect()
+}
+
+fn calls(links: &[Arc<FakeLink>]) -> usize {
+    links.iter().map(|link| link.calls().len()).sum()
+}
+
+async fn nobody_is_called_after_a_cancel_was_answered(disk: &Disk) {
+    let rig = disk.start(T0);
+    let links = fleet(&rig).await;
+    for round in 0..60 {
         let id = format!("j{round}");
         rig.schedule(&id, "*", method("lock")).await;
-        let before = calls();
+        let before = calls(&links);
         // Sooner or later in the life of the job; with threads the moment is anybody's guess.
         for _ in 0..round {
             tokio::task::yield_now().await;
@@ -110,18 +131,37 @@ async fn nobody_is_called_after_a_cancel_was_answered(disk: &Disk) {
             }
         }
         cancel(&rig, &id).await;
-        let after = calls();
+        let after = calls(&links);
         rig.settle().await;
-        assert_eq!(calls(), after, "round {round}: a call left after the cancel");
-        links.iter().for_each(|link| link.let_answer());
-        let ended = rig.ended(&id).await;
-        assert_eq!(ended.end, JobEnd::Cancelled);
-        let (succeeded, failed, _) = ended.counts();
-        assert_eq!((succeeded as usize, failed), (after - before, 0));
-        in_the_middle += usize::from(after > before && after < before + links.len());
-        links.iter().for_each(|link| link.be_silent());
+        assert_eq!(calls(&links), after, "round {round}: a call left after the cancel");
+        drained(&rig, &links, &id, after - before).await;
     }
-    tracing::debug!(in_the_middle, "cancels between two sends");
+}
+
+async fn a_cancel_between_two_sends_stops_the_rest(disk: &Disk) {
+    let rig = disk.start(T0);
+    let links = fleet(&rig).await;
+    let mut in_the_middle = 0;
+    for round in 0..20 {
+        let id = format!("j{round}");
+        let before = calls(&links);
+        let waker = Arc::new(Notify::new());
+        links[round * 10].wake_with_call(waker.clone());
+        let (hub, job) = (rig.hub.clone(), job_id(&id));
+        let fleet = links.clone();
+        let canceling = tokio::spawn(async move {
+            waker.notified().await;
+            hub.jobs.cancel(&job).await.expect("it is running");
+            calls(&fleet)
+        });
+        rig.schedule(&id, "*", method("lock")).await;
+        rig.until("the cancel", async || canceling.is_finished().then_some(())).await;
+        let after = canceling.await.expect("it does not panic");
+        rig.settle().await;
+        in_the_middle += usize::from(after - before < links.len());
+        drained(&rig, &links, &id, after - before).await;
+    }
+    assert!(in_the_middle > 0, "every cancel came too late to be of use");
 }
 
 async fn a_twin_job_stops_between_two_pages(disk: &Disk) {

@@ -12,7 +12,7 @@ use fanfare_hub::{
 };
 
 use crate::rig::{
-    Disk, RESPONSE_SECONDS, Rig, T0, WINDOW_SECONDS, answered, device, floor, method, names, second,
+    Disk, RESPONSE_SECONDS, T0, WINDOW_SECONDS, answered, device, floor, method, names, second,
 };
 
 crate::on_both! {
@@ -382,17 +382,16 @@ async fn a_device_gets_four_calls_at_once_and_the_oldest_first(disk: &Disk) {
     let a = rig.connect("a", false);
     rig.until("four calls", async || (a.calls().len() >= 4).then_some(())).await;
     rig.settle().await;
-    let methods = |rig: &Rig| {
-        let _ = rig;
+    let methods = || {
         let calls = a.named_calls();
         calls.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
     };
-    assert_eq!(methods(&rig), ["j1", "j2", "j3", "j4"]);
+    assert_eq!(methods(), ["j1", "j2", "j3", "j4"]);
     a.let_answer();
     for id in &ids {
         assert_eq!(rig.ended(id).await.counts(), (1, 0, 0));
     }
-    assert_eq!(methods(&rig), ids);
+    assert_eq!(methods(), ids);
 }
 
 async fn two_twin_jobs_take_turns(disk: &Disk) {

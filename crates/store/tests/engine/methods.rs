@@ -42,6 +42,12 @@ fn invoke(rig: &Rig, name: &str, connect_seconds: u32) -> Call {
     tokio::spawn(async move { hub.methods.invoke(&id, call(connect_seconds)).await })
 }
 
+/// The end of a call, while devices answer and the clock ticks.
+async fn ended(rig: &Rig, call: Call) -> Result<MethodAnswer, MethodError> {
+    rig.until("the end of a call", async || call.is_finished().then_some(())).await;
+    call.await.expect("it does not panic")
+}
+
 async fn an_answer_comes_back(disk: &Disk) {
     let rig = disk.start(T0);
     rig.create(&["a"]).await;
@@ -53,7 +59,7 @@ async fn an_answer_comes_back(disk: &Disk) {
     }
     let mut texts = Vec::new();
     for call in [first, second] {
-        let answer = call.await.unwrap().unwrap();
+        let answer = ended(&rig, call).await.unwrap();
         assert_eq!(answer.status, 200);
         texts.push(answer.payload.unwrap().as_str().to_owned());
     }
@@ -75,7 +81,7 @@ async fn another_devices_answer_is_dropped(disk: &Disk) {
     .await;
     assert!(!pending.is_finished());
     rig.answer(&a, sent, "\"own\"").await;
-    let answer = pending.await.unwrap().unwrap();
+    let answer = ended(&rig, pending).await.unwrap();
     assert_eq!(answer.payload.unwrap().as_str(), "\"own\"");
 }
 
@@ -91,12 +97,12 @@ async fn a_call_waits_for_its_device(disk: &Disk) {
     assert_eq!(a.calls(), []);
     rig.make_ready(&a);
     rig.until("the call", async || (a.calls().len() == 1).then_some(())).await;
-    assert_eq!(comes.await.unwrap().unwrap().status, 200);
+    assert_eq!(ended(&rig, comes).await.unwrap().status, 200);
     rig.clock.advance(Duration::from_secs(29));
     rig.settle().await;
     assert!(!stays_away.is_finished());
     rig.clock.advance(Duration::from_secs(1));
-    let result = stays_away.await.unwrap();
+    let result = ended(&rig, stays_away).await;
     assert!(matches!(result, Err(MethodError::NotOnline { .. })), "{result:?}");
 }
 
@@ -106,11 +112,11 @@ async fn a_call_without_patience_goes_to_whoever_is_connected(disk: &Disk) {
     let a = rig.attach("a", true, None);
     let there = invoke(&rig, "a", 0);
     rig.until("the call", async || (a.calls().len() == 1).then_some(())).await;
-    assert_eq!(there.await.unwrap().unwrap().status, 200);
-    let away = invoke(&rig, "b", 0).await.unwrap();
+    assert_eq!(ended(&rig, there).await.unwrap().status, 200);
+    let away = ended(&rig, invoke(&rig, "b", 0)).await;
     assert!(matches!(away, Err(MethodError::NotOnline { .. })), "{away:?}");
     a.close();
-    let closed = invoke(&rig, "a", 0).await.unwrap();
+    let closed = ended(&rig, invoke(&rig, "a", 0)).await;
     assert!(matches!(closed, Err(MethodError::NotOnline { .. })), "{closed:?}");
 }
 
@@ -124,7 +130,7 @@ async fn a_silent_device_times_out(disk: &Disk) {
     rig.settle().await;
     assert!(!pending.is_finished());
     rig.clock.advance(Duration::from_secs(1));
-    let result = pending.await.unwrap();
+    let result = ended(&rig, pending).await;
     assert!(matches!(result, Err(MethodError::TimedOut(_))), "{result:?}");
     rig.answer(&a, sent, "1").await;
     rig.until("a late answer is acknowledged", async || {
@@ -135,7 +141,7 @@ async fn a_silent_device_times_out(disk: &Disk) {
 
 async fn a_call_to_nobody_says_who_is_missing(disk: &Disk) {
     let rig = disk.start(T0);
-    let result = invoke(&rig, "nobody", 60).await.unwrap();
+    let result = ended(&rig, invoke(&rig, "nobody", 60)).await;
     assert!(matches!(result, Err(MethodError::Absent(_))), "{result:?}");
 }
 
@@ -147,11 +153,11 @@ async fn a_closing_hub_lets_calls_end(disk: &Disk) {
     rig.called(&[&a]).await;
     rig.settle().await;
     rig.hub.methods.close();
-    let sent = sent.await.unwrap();
+    let sent = ended(&rig, sent).await;
     assert!(matches!(sent, Err(MethodError::TimedOut(_))), "{sent:?}");
-    let waiting = waiting.await.unwrap();
+    let waiting = ended(&rig, waiting).await;
     assert!(matches!(waiting, Err(MethodError::Closing)), "{waiting:?}");
-    let late = invoke(&rig, "a", 0).await.unwrap();
+    let late = ended(&rig, invoke(&rig, "a", 0)).await;
     assert!(matches!(late, Err(MethodError::Closing)), "{late:?}");
     assert_eq!(a.calls().len(), 1);
 }
@@ -177,7 +183,7 @@ async fn a_deleted_device_is_not_waited_for(disk: &Disk) {
     rig.settle().await;
     let deleted = rig.hub.registry.delete(device("a"), Precondition::Exists).await;
     deleted.expect("it exists");
-    let result = pending.await.unwrap();
+    let result = ended(&rig, pending).await;
     assert!(matches!(result, Err(MethodError::NotOnline { .. })), "{result:?}");
 }
 
@@ -200,7 +206,7 @@ async fn a_garbled_answer_is_told_apart(disk: &Disk) {
             receipt: None,
         };
         rig.hub.methods.answer(answer).await;
-        match (pending.await.unwrap(), expected) {
+        match (ended(&rig, pending).await, expected) {
             (Err(MethodError::Garbled(_)), None) => {}
             (Ok(MethodAnswer { status, payload }), expected) => {
                 assert_eq!(Some((status, payload)), expected);

@@ -41,7 +41,10 @@ use fanfare_hub::{
 use fanfare_store::Embedded;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 /// When every test begins.
 pub(crate) const T0: Timestamp = Timestamp(1_927_857_906_000_000);
@@ -253,6 +256,7 @@ impl Rig {
         let receipt = {
             let mut state = link.state();
             state.answered.push(call);
+            state.open.retain(|open| *open != call);
             Receipt(state.answered.len() as u32 - 1)
         };
         self.hub
@@ -456,6 +460,9 @@ pub(crate) struct FakeLink {
 struct LinkState {
     connection: Option<ConnectionId>,
     calls: Vec<(CallId, String)>,
+    /// Those without an answer.
+    open: Vec<CallId>,
+    waker: Option<Arc<Notify>>,
     /// Calls this device answered; a receipt is a place in here.
     answered: Vec<CallId>,
     acknowledged: Vec<CallId>,
@@ -480,9 +487,12 @@ impl FakeLink {
     }
 
     pub(crate) fn unanswered(&self) -> Vec<CallId> {
-        let state = self.state();
-        let calls = state.calls.iter().map(|(call, _)| *call);
-        calls.filter(|call| !state.answered.contains(call)).collect()
+        self.state().open.clone()
+    }
+
+    /// Wakes somebody with the next call.
+    pub(crate) fn wake_with_call(&self, waker: Arc<Notify>) {
+        self.state().waker = Some(waker);
     }
 
     pub(crate) fn acknowledged(&self) -> Vec<CallId> {
@@ -533,6 +543,10 @@ impl Link for FakeLink {
             return Delivery::Closed;
         }
         state.calls.push((call, template.name.to_string()));
+        state.open.push(call);
+        if let Some(waker) = state.waker.take() {
+            waker.notify_one();
+        }
         Delivery::Sent
     }
 

@@ -78,6 +78,7 @@ async fn last_activity_is_written_and_survives(disk: &Disk) {
         twin.twin.document.etag
     };
     let a = rig.connect("a", true);
+    rig.settle().await;
     rig.clock.advance(limits::ACTIVITY_WRITE_EVERY);
     let heard = rig.now();
     rig.until("the write", async || {

@@ -114,7 +114,7 @@ impl World {
     }
 
     fn is_offline(&self, ordinal: Ordinal) -> bool {
-        self.life == Life::Method && ordinal % 9 == 0
+        self.life == Life::Method && ordinal.is_multiple_of(9)
     }
 
     /// What a device answers. Every device says something else, some of it too much for a segment.
@@ -201,7 +201,7 @@ async fn calls(bench: &Bench, job: &Job, world: &mut World) -> Result<(), StoreE
     let mut ledger = store.job_resume(job.number).await?.ledger;
     while !ledger.is_done() {
         world.commits_of_calls += 1;
-        if world.commits_of_calls % 10 == 0 {
+        if world.commits_of_calls.is_multiple_of(10) {
             verify(bench, world).await;
         }
         let is_late = ledger.progress().succeeded + ledger.progress().failed > DEVICES as u32 / 2;
@@ -265,10 +265,12 @@ fn next_records(
         }
     }
     let is_full = records.dispatched.is_empty() || flying.len() > 4;
-    if is_full && world.commits_of_calls % 6 == 5 && !ready.is_empty() {
-        if let Some((ordinal, flight)) = flying.last() {
-            records.withdrawn.push((**ordinal, flight.call));
-        }
+    if is_full
+        && world.commits_of_calls % 6 == 5
+        && !ready.is_empty()
+        && let Some((ordinal, flight)) = flying.last()
+    {
+        records.withdrawn.push((**ordinal, flight.call));
     }
     for (ordinal, flight) in flying.iter().take(2 * usize::from(is_full)) {
         let is_withdrawn = records.withdrawn.iter().any(|(gone, _)| gone == *ordinal);
@@ -314,7 +316,7 @@ fn acknowledge(world: &mut World, records: JobRecords, refused: &[Ordinal]) {
 async fn verify(bench: &Bench, world: &mut World) {
     let store = bench.store();
     let id = job_id("life");
-    let found = store.job_get(&id).await.unwrap();
+    let found = store.job_get(&id).await.expect("the store works");
     assert!(
         found.is_some() || !world.is_accepted,
         "an accepted job is gone"
@@ -327,7 +329,11 @@ async fn verify(bench: &Bench, world: &mut World) {
     world.met.merge |= Lying::of(&db, job.number).levels.len() > 1;
     world.met.checkpoint |= history_rows(&db).contains(&("job_checkpoint", 1));
     if job.is_running() {
-        let ledger = store.job_resume(job.number).await.unwrap().ledger;
+        let ledger = store
+            .job_resume(job.number)
+            .await
+            .expect("the store works")
+            .ledger;
         for (ordinal, call) in &world.in_flight {
             let known = ledger.in_flight().get(ordinal).map(|flight| flight.call);
             let has_ended = world.acknowledged.contains_key(ordinal);
@@ -386,7 +392,7 @@ fn never_back(world: &mut World, job: &Job) {
 async fn patched_once(store: &Arc<dyn Store>, rows: &[DeviceJobRow]) {
     for row in rows {
         let is_applied = row.state == DeviceJobState::Ended(Outcome::Applied);
-        let Some(twin) = store.twin_get(&row.id).await.unwrap() else {
+        let Some(twin) = store.twin_get(&row.id).await.expect("the store works") else {
             continue;
         };
         // Whoever refuses had another patch before.
@@ -417,7 +423,7 @@ async fn template() -> (Bench, Vec<Ordinal>) {
         None,
         at(1),
     );
-    patched.await.unwrap();
+    patched.await.expect("the store works");
     drop(store);
     bench.close();
     (bench, ordinals)
@@ -453,13 +459,19 @@ async fn crash_at_every_commit_of(life: Life) {
                 .store()
                 .identity_write(vec![gone], at(2))
                 .await
-                .unwrap();
+                .expect("the store works");
         }
         if world.is_accepted {
-            live(&bench, &mut world).await.unwrap();
+            live(&bench, &mut world).await.expect("the store works");
         }
         met = met.and(world.met);
-        while bench.store().job_expire(at(100_000), 1).await.unwrap() > 0 {}
+        while bench
+            .store()
+            .job_expire(at(100_000), 1)
+            .await
+            .expect("the store works")
+            > 0
+        {}
         let left = history_rows(&bench.raw());
         assert!(left.iter().all(|(_, rows)| *rows == 0), "{left:?}");
     }
@@ -468,7 +480,11 @@ async fn crash_at_every_commit_of(life: Life) {
 /// Whether the crash came while the ended job was being removed.
 async fn is_expiring(bench: &Bench, world: &World) -> bool {
     let has_ended = matches!(world.shown, Some((JobState::Ended { .. }, _)));
-    let found = bench.store().job_get(&job_id("life")).await.unwrap();
+    let found = bench
+        .store()
+        .job_get(&job_id("life"))
+        .await
+        .expect("the store works");
     has_ended && found.is_none()
 }
 

@@ -386,7 +386,7 @@ async fn shown(bench: &Bench, ordinals: &[Ordinal]) -> Model {
     let mut model = Model::default();
     for name in 0..JOBS {
         let id = job_id(&format!("j{name}"));
-        if store.job_get(&id).await.unwrap().is_none() {
+        if store.job_get(&id).await.expect("the store works").is_none() {
             continue;
         }
         let (job, rows) = look(&store, &id).await;
@@ -409,7 +409,11 @@ async fn shown(bench: &Bench, ordinals: &[Ordinal]) -> Model {
                 DeviceJobState::Pending => Place::Pending,
                 DeviceJobState::Ended(outcome) => Place::Ended(outcome),
                 DeviceJobState::Running => {
-                    let ledger = store.job_resume(job.number).await.unwrap().ledger;
+                    let ledger = store
+                        .job_resume(job.number)
+                        .await
+                        .expect("the store works")
+                        .ledger;
                     Place::Running(ledger.in_flight()[&row.ordinal].call)
                 }
             };
@@ -418,7 +422,10 @@ async fn shown(bench: &Bench, ordinals: &[Ordinal]) -> Model {
         model.jobs.insert(name, ModelJob { phase, devices });
     }
     for (n, ordinal) in ordinals.iter().enumerate() {
-        let twin = store.twin_get(&device(&format!("d{n}"))).await.unwrap();
+        let twin = store
+            .twin_get(&device(&format!("d{n}")))
+            .await
+            .expect("the store works");
         match twin {
             None => {
                 model.deleted.insert(*ordinal);

@@ -89,8 +89,8 @@ async fn page_through(size: usize, steps_by_page: usize) {
         }
         if drive.left.is_empty() && !is_merged {
             let close = store.job_close(job.number, store.term(), at(3_610));
-            assert!(close.await.unwrap().is_ended());
-            bench.embedded().maintain().unwrap();
+            assert!(close.await.expect("the store works").is_ended());
+            bench.embedded().maintain().expect("the store works");
             is_merged = true;
         }
     }
