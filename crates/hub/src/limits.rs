@@ -17,6 +17,9 @@ pub const BULK_ITEMS_MAX: usize = 100;
 /// Identities that one list call returns. Contract.
 pub const REGISTRY_LIST_MAX: u32 = 1_000;
 
+/// Levels of nesting of a JSON payload. Ours; what parsers stop at.
+pub const JSON_DEPTH_MAX: usize = 128;
+
 /// Bytes of a method's payload, each way. Contract.
 pub const METHOD_PAYLOAD_BYTES_MAX: usize = 128 * 1024;
 /// Seconds a device may take to answer a method call. Contract.
@@ -77,11 +80,11 @@ pub const SETTLE_BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// How long an answer may wait for company before it is committed. Ours.
 pub const SETTLE_GROUP_WAIT: Duration = Duration::from_millis(5);
 /// Pending devices up to which a job is found by device instead of being probed. Ours.
-pub const SMALL_PENDING_SET: u64 = 4_096;
+pub const SMALL_PENDING_SET: u64 = 1_024;
 /// Answers that wait for the job engine of a node. Ours.
 pub const ANSWER_QUEUE: usize = 8_192;
 /// Job starts (target sets being taken) at once on a node. Ours.
-pub const JOB_STARTS_AT_ONCE: usize = 4;
+pub const JOB_STARTS_AT_ONCE: usize = 16;
 /// Twin pages of all jobs under way at once on a node. Ours.
 pub const TWIN_PAGES_AT_ONCE: usize = 2;
 /// Waiting jobs that one look at the store fetches. Ours.

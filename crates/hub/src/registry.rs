@@ -24,6 +24,10 @@ use crate::{
     twin::document::TwinPatch,
 };
 
+mod keys;
+
+pub use keys::KeyRenewal;
+
 /// A registry entry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
@@ -273,6 +277,9 @@ pub enum RegistryError {
     /// The identity is not in the state that the change needs.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// It proves who it is in another way than with keys.
+    #[error("{0} does not sign in with keys, so none can be renewed")]
+    NoKeys(IdentityId),
     /// The store failed.
     #[error("the registry could not be changed")]
     Store(#[source] StoreError),

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::execute::{self, Bounds, Executor, SendGroup};
 use crate::{
     ids::{CallId, IdentityKey, JobNumber, Space},
+    limits,
     method::{CallAnswer, Methods},
     ports::{
         Clock, Store, StoreError,
@@ -69,8 +70,10 @@ struct Loop {
     over: Vec<JobNumber>,
     /// Calls that may leave once a hold on their job ends.
     held: Vec<SendGroup>,
-    /// Until every running job is known, an answer may belong to one that is not: all wait.
+    /// Whether every running job is known.
     is_resumed: bool,
+    /// Until then: answers to calls that may belong to a job not known yet.
+    early: Vec<CallAnswer>,
     stopping: Option<Timestamp>,
 }
 
@@ -94,6 +97,7 @@ impl Dispatch {
             over: Vec::new(),
             held: Vec::new(),
             is_resumed: false,
+            early: Vec::new(),
             stopping: None,
         };
         while !this.is_finished() {
@@ -201,7 +205,7 @@ impl Loop {
     }
 
     fn takes_answers(&self) -> bool {
-        self.is_resumed && !self.executor.is_full()
+        !self.executor.is_full() && self.early.len() < limits::ANSWER_QUEUE
     }
 
     fn take_answers(&mut self, now: Timestamp) {
@@ -214,6 +218,10 @@ impl Loop {
     }
 
     fn on_answer(&mut self, answer: CallAnswer, now: Timestamp) {
+        if !self.is_resumed && !self.executor.awaits(answer.call) {
+            self.early.push(answer);
+            return;
+        }
         let CallAnswer {
             key,
             call,
@@ -260,6 +268,12 @@ impl Loop {
             self.executor.add(job, deleted, self.parts.clock.now());
         }
         self.is_resumed = is_resumed;
+        if is_resumed {
+            let now = self.parts.clock.now();
+            for answer in std::mem::take(&mut self.early) {
+                self.on_answer(answer, now);
+            }
+        }
     }
 
     async fn on_committed(&mut self, result: Result<Vec<JobCommitted>, StoreError>) {

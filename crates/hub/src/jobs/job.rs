@@ -12,6 +12,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     ids::{JobId, JobNumber, MethodName, Space},
     json::JsonText,
@@ -39,8 +41,8 @@ pub struct Job {
 /// What a caller asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobPlan {
-    /// Which devices, verbatim.
-    pub condition: Arc<str>,
+    /// Which devices.
+    pub condition: ConditionText,
     /// Devices or modules, as the condition says.
     pub space: Space,
     /// What happens to each.
@@ -49,6 +51,53 @@ pub struct JobPlan {
     pub start: Option<Timestamp>,
     /// How long it may take, in seconds from its start.
     pub window_seconds: u32,
+}
+
+/// A condition as its sender wrote it, or what is known of a long one that was not read. Two are equal
+/// when their texts are.
+#[derive(Debug, Clone)]
+pub struct ConditionText {
+    text: Option<Arc<str>>,
+    bytes: u64,
+    sha256: [u8; 32],
+}
+
+impl ConditionText {
+    /// What a store kept beside a text, with the text itself when it was read.
+    pub fn stored(text: Option<&str>, bytes: u64, sha256: [u8; 32]) -> Self {
+        Self {
+            text: text.map(Arc::from),
+            bytes,
+            sha256,
+        }
+    }
+
+    /// The text; absent when it was not read.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its digest.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+}
+
+impl From<&str> for ConditionText {
+    fn from(text: &str) -> Self {
+        Self::stored(Some(text), text.len() as u64, Sha256::digest(text).into())
+    }
+}
+
+impl PartialEq for ConditionText {
+    fn eq(&self, other: &Self) -> bool {
+        (self.bytes, self.sha256) == (other.bytes, other.sha256)
+    }
 }
 
 /// What a job does to each device.

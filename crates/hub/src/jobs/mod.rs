@@ -116,7 +116,7 @@ impl Jobs {
                 Source::Modules => Space::Modules,
                 Source::Devices | Source::Jobs => Space::Devices,
             },
-            condition: request.condition,
+            condition: (&*request.condition).into(),
             operation: request.operation,
             start: request.start,
             window_seconds: request.window_seconds,

@@ -216,8 +216,18 @@ impl Starts {
         }
     }
 
+    /// Hands one job over. While the store is away this waits: to go on without the job would lose the
+    /// answers to its calls.
     async fn resume(&self, number: JobNumber, tasks: &mut Tasks, stop: &Stop) {
-        let begun = self.begin(number, None).await;
+        let begun = loop {
+            match self.begin(number, None).await {
+                Err(StoreError::Unavailable(reason)) => {
+                    tracing::error!(job.number = number.0, %reason, "job cannot be resumed yet");
+                    self.clock.sleep_until(self.clock.now() + RETRY_AFTER).await;
+                }
+                other => break other,
+            }
+        };
         let (starts, stop) = (self.clone(), stop.clone());
         match begun {
             Ok(Some(resumed)) if matches!(resumed.job.plan.operation, Operation::Method(_)) => {
@@ -231,7 +241,7 @@ impl Starts {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(job.number = number.0, %error, "job cannot be resumed yet");
+                tracing::error!(job.number = number.0, %error, "job cannot be resumed");
                 tasks.spawn(async move {
                     starts.until_done(number, stop, None).await;
                     Some(number)

@@ -53,7 +53,8 @@ async fn find(
     presence: &Arc<Presence>,
     job: &Job,
 ) -> Result<RoaringBitmap, TargetError> {
-    let condition = Condition::parse(&job.plan.condition).map_err(TargetError::Condition)?;
+    let text = store.job_condition(job.number).await?;
+    let condition = Condition::parse(&text).map_err(TargetError::Condition)?;
     let devices = condition.identity_ids().map(|ids| {
         ids.into_iter()
             .filter_map(|id| DeviceId::parse(id).ok())

@@ -422,10 +422,14 @@ pub trait JobStore: Send + Sync + 'static {
         retry_window: Duration,
     ) -> Result<JobInserted, StoreError>;
 
-    /// One job as of the last commit.
+    /// The whole text of a job's condition.
+    async fn job_condition(&self, job: JobNumber) -> Result<Arc<str>, StoreError>;
+
+    /// One job as of the last commit; a condition over [`crate::limits::JOB_CONDITION_ECHO_BYTES`] is not read.
     async fn job_get(&self, id: &JobId) -> Result<Option<Job>, StoreError>;
 
-    /// Jobs from new to old; `at` tells queued from scheduled.
+    /// Jobs from new to old; `at` tells queued from scheduled. A condition over
+    /// [`crate::limits::JOB_CONDITION_LIST_BYTES`] is not read.
     async fn job_list(
         &self,
         filter: JobFilter,
@@ -433,7 +437,7 @@ pub trait JobStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Job>, StoreError>;
 
-    /// Waiting jobs whose start has come.
+    /// Waiting jobs whose start has come, without their conditions.
     async fn job_due(&self, at: Timestamp, limit: u32) -> Result<JobDue, StoreError>;
 
     /// Jobs with device jobs under way, oldest first.

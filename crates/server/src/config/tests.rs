@@ -9,6 +9,13 @@ fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// A file beside these tests: the temporary folder belongs to everybody, who may also tidy it up.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/config/tests")
+        .join(name)
+}
+
 #[test]
 fn defaults_run_a_laptop() {
     let config = Config::from_layers(Flags::default(), []).unwrap();
@@ -22,10 +29,7 @@ fn defaults_run_a_laptop() {
 
 #[test]
 fn each_layer_overrides_the_one_below() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("fanfare.toml");
-    let text = "https-port = 1\nmqtts-port = 2\nmqtt-plain-port = 3\nhost-name = [\"a\", \"b\"]\n";
-    std::fs::write(&file, text).unwrap();
+    let file = file("layers.toml");
     let flags = Flags {
         https_port: Some(30),
         ..Flags::default()
@@ -47,11 +51,8 @@ fn each_layer_overrides_the_one_below() {
 
 #[test]
 fn all_faults_are_reported_together_with_where_they_are() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("fanfare.toml");
-    std::fs::write(&file, "https-prot = 1\nlog-format = \"loud\"\n").unwrap();
     let flags = Flags {
-        config: Some(file.clone()),
+        config: Some(file("faults.toml")),
         host_name: vec!["localhost:8443".to_owned()],
         store: Some("postgres://db".to_owned()),
         ..Flags::default()
@@ -63,7 +64,7 @@ fn all_faults_are_reported_together_with_where_they_are() {
     for part in [
         "https-prot is not a setting",
         "log-format must be",
-        "fanfare.toml",
+        "faults.toml",
         "host-name must be",
         "the command line",
         "mqtts-port must be a port, 0 to 65535 (the environment)",

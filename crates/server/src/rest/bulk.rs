@@ -21,17 +21,7 @@ use super::{Rest, call::Call, error::Refusal, registry, reply, twins};
 /// Answers 200 when all went well, 400 with the failures otherwise. compat: REG-10
 pub(super) async fn change(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let items: Vec<BulkItem> = call.decode()?;
-    if items.is_empty() {
-        return Err(Refusal::invalid("the list holds no device"));
-    }
-    if items.len() > limits::BULK_ITEMS_MAX {
-        let text = format!(
-            "{} devices in one call, at most {} are allowed",
-            items.len(),
-            limits::BULK_ITEMS_MAX
-        );
-        return Err(Refusal::new(ErrorCode::TooManyDevices, text));
-    }
+    check_count(items.len())?;
     let mut errors = Vec::new();
     let (mut changes, mut changed, mut patches) = (Vec::new(), Vec::new(), Vec::new());
     let times = occurrences(&items);
@@ -69,6 +59,19 @@ pub(super) async fn change(State(rest): State<Arc<Rest>>, call: Call) -> Result<
         StatusCode::BAD_REQUEST
     };
     Ok(reply::json_with(status, &BulkResult::new(errors)))
+}
+
+/// Refuses a call for no device or for too many.
+pub(super) fn check_count(devices: usize) -> Result<(), Refusal> {
+    if devices == 0 {
+        return Err(Refusal::invalid("the list holds no device"));
+    }
+    if devices > limits::BULK_ITEMS_MAX {
+        let max = limits::BULK_ITEMS_MAX;
+        let text = format!("{devices} devices in one call, at most {max} are allowed");
+        return Err(Refusal::new(ErrorCode::TooManyDevices, text));
+    }
+    Ok(())
 }
 
 /// What one item asks for.

@@ -166,6 +166,7 @@ impl From<RegistryError> for Refusal {
         match error {
             RegistryError::Invalid { .. } => Self::invalid(error.to_string()),
             RegistryError::Identity(error) => error.into(),
+            RegistryError::NoKeys(_) => Self::new(ErrorCode::InvalidOperation, error.to_string()),
             RegistryError::Store(error) => error.into(),
         }
     }

@@ -21,7 +21,6 @@ use fanfare_wire::{
     method::{MethodRequest, MethodResponse},
 };
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::error::Refusal;
 
@@ -48,12 +47,15 @@ pub(crate) fn document(job: &Job, is_scheduled: bool, echo: Echo) -> Result<JobD
     let mut document =
         JobDocument::minimal(job.id.as_str(), job_type(job), status(job, is_scheduled));
     let condition = &job.plan.condition;
-    if condition.len() <= echo.bytes_max() {
-        document.query_condition = Some(condition.to_string());
+    if let Some(text) = condition
+        .text()
+        .filter(|text| text.len() <= echo.bytes_max())
+    {
+        document.query_condition = Some(text.to_owned());
     } else {
-        let digest = Sha256::digest(condition.as_bytes());
+        let digest = condition.sha256();
         let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let condition = json!({"length": condition.len(), "sha256": sha256});
+        let condition = json!({"length": condition.bytes(), "sha256": sha256});
         document.fanfare.insert("condition".to_owned(), condition);
     }
     document.created_time = Some(time(job.created));

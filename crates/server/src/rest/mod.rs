@@ -9,6 +9,7 @@ mod call;
 mod error;
 mod job_document;
 mod jobs;
+mod keys;
 mod methods;
 mod node;
 mod query;
@@ -166,6 +167,18 @@ fn registry_routes() -> Vec<Route> {
         to(Method::POST, "/devices", RegistryWrite, post(bulk::change)),
         to(Method::GET, "/devices", RegistryRead, get(registry::list)),
         to(Method::GET, "/devices/", RegistryRead, get(registry::list)),
+        to(
+            Method::POST,
+            "/devices/keys/regenerate",
+            RegistryWrite,
+            post(keys::regenerate),
+        ),
+        to(
+            Method::DELETE,
+            "/devices/{device}/commands",
+            ServiceConnect,
+            delete(registry::purge),
+        ),
         // What a query needs depends on what it reads; the route itself looks again.
         to(Method::POST, "/devices/query", JobRead, post(query::page)),
         to(

@@ -14,7 +14,7 @@ use fanfare_wire::{
     etag::{IfMatch, parse_identity_etag},
     registry::{
         AuthenticationRequest as Credentials, AuthenticationType, DeviceIdentity,
-        DeviceIdentityRequest, DeviceStatistics, IdentityStatus, ServiceStatistics,
+        DeviceIdentityRequest, DeviceStatistics, IdentityStatus, PurgeResult, ServiceStatistics,
     },
 };
 
@@ -102,6 +102,19 @@ pub(super) async fn connections(State(rest): State<Arc<Rest>>, _: Call) -> Respo
     reply::json(&ServiceStatistics {
         connected_device_count: connected,
     })
+}
+
+/// `DELETE /devices/{id}/commands`: drops the messages that wait for a device. Always none: the
+/// cloud-to-device queue comes with a later release, so nothing can wait yet. compat: REG-15
+pub(super) async fn purge(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
+    let id = call.device()?;
+    let device = rest.hub.registry.get(&id).await?;
+    let device = device.ok_or_else(|| Refusal::no_device(id.device.as_str()))?;
+    Ok(reply::json(&PurgeResult {
+        total_messages_purged: 0,
+        device_id: device.id.device.as_str().to_owned(),
+        module_id: None,
+    }))
 }
 
 /// `GET /devices/{id}/modules`: none, of a device that exists.

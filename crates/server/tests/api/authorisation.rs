@@ -47,6 +47,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("PUT", "/devices/{device}", REGISTRY_WRITE),
     ("GET", "/devices/{device}", REGISTRY_READ),
     ("DELETE", "/devices/{device}", REGISTRY_WRITE),
+    ("POST", "/devices/keys/regenerate", REGISTRY_WRITE),
+    ("DELETE", "/devices/{device}/commands", SERVICE),
     ("PUT", "/devices/query", REGISTRY_WRITE),
     ("GET", "/devices/query", REGISTRY_READ),
     ("DELETE", "/devices/query", REGISTRY_WRITE),

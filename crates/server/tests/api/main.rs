@@ -5,6 +5,7 @@
 mod authorisation;
 mod harness;
 mod jobs;
+mod keys;
 mod lifecycle;
 mod methods;
 mod query;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_hub::{
     method::MethodError,
-    registry::{Precondition, Status},
+    registry::{KeyRenewal, Precondition, Status},
 };
 use fanfare_server::mqtt::{GatewayLimits, limits};
 use rmqtt_codec::{
@@ -378,6 +378,28 @@ async fn a_device_that_may_no_longer_connect_is_cut() {
     );
     rig.register("door-1").await;
     rig.connect("door-1", false).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_whose_key_was_renewed_is_cut() {
+    let (rig, _folder) = Rig::new().await;
+    let mut other = rig.connect("door-2", false).await;
+    for (renewal, code_after) in [
+        (KeyRenewal::Secondary, 0),
+        (KeyRenewal::Swap, 0),
+        // The key of the tests is the second one now.
+        (KeyRenewal::Secondary, 5),
+    ] {
+        let (mut client, connack) = rig.knock(connect("door-1")).await;
+        assert_eq!(u8::from(connack.return_code), 0, "before {renewal:?}");
+        let renewed = rig.hub.registry.renew_keys(&[id("door-1")], renewal).await;
+        assert!(renewed.unwrap().iter().all(Result::is_ok));
+        client.ends().await;
+        let (_, connack) = rig.knock(connect("door-1")).await;
+        assert_eq!(u8::from(connack.return_code), code_after, "{renewal:?}");
+    }
+    other.hears_nothing().await;
     rig.stop().await;
 }
 

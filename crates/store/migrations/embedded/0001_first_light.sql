@@ -52,10 +52,11 @@ CREATE TABLE tombstone (
     device_id  TEXT NOT NULL,
     module_id  TEXT NOT NULL,
     generation INTEGER NOT NULL,
-    deleted    INTEGER NOT NULL
+    -- The newest job at the deletion: no later one can name it.
+    last_job   INTEGER NOT NULL
 );
 CREATE INDEX tombstone_name ON tombstone (device_id, module_id);
-CREATE INDEX tombstone_deleted ON tombstone (deleted);
+CREATE INDEX tombstone_last_job ON tombstone (last_job);
 
 -- What changes of a job. state: 0 waiting, 1 running, 2 draining, 3 completed, 4 cancelled, 5 failed,
 -- 6 being removed: nobody sees it any more.
@@ -89,7 +90,9 @@ CREATE INDEX job_ended ON job (ended) WHERE state >= 3;
 CREATE TABLE job_plan (
     number         INTEGER PRIMARY KEY,
     record         BLOB NOT NULL,
-    condition_text TEXT NOT NULL
+    condition_bytes  INTEGER NOT NULL,
+    condition_sha256 BLOB NOT NULL,
+    condition_text   TEXT NOT NULL
 );
 
 CREATE TABLE job_targets (

@@ -27,7 +27,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     core::unavailable,
-    jobs::{JobKey, LoadedJob, load_job, number_column},
+    jobs::{ConditionsUpTo, JobKey, LoadedJob, load_job, number_column},
     journal::content,
     ordinals::load_targets,
     rows::{identity_key, name_of, row_key},
@@ -51,7 +51,7 @@ pub(super) fn scan_device_jobs(
         .transpose()?;
     let after = scan.after;
     for number in job_numbers(db, &scan)? {
-        let Some(loaded) = load_job(db, JobKey::Number(number), false)? else {
+        let Some(loaded) = load_job(db, JobKey::Number(number), ConditionsUpTo::NONE)? else {
             continue;
         };
         if loaded.job.sealed().is_none() {

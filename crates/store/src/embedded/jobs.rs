@@ -7,7 +7,7 @@ mod expire;
 mod record;
 mod row;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fanfare_hub::{
@@ -27,10 +27,10 @@ use fanfare_hub::{
     time::Timestamp,
 };
 use roaring::RoaringBitmap;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 pub(super) use self::row::{
-    JobKey, LoadedJob, finish_job, load_job, number_column, write_progress,
+    ConditionsUpTo, JobKey, LoadedJob, finish_job, load_job, number_column, write_progress,
 };
 use self::{
     expire::{EXPIRE_ROWS, expire},
@@ -63,7 +63,7 @@ fn insert_job(
     retry_window: Duration,
 ) -> Result<JobInserted, StoreError> {
     let db = writer.db;
-    if let Some(before) = load_job(db, JobKey::Id(&id), true)? {
+    if let Some(before) = load_job(db, JobKey::Id(&id), ConditionsUpTo::ECHO)? {
         let is_retry = before.job.plan == plan && at.since(before.job.created) <= retry_window;
         return Ok(match is_retry {
             true => JobInserted::Repeated(before.job),
@@ -94,9 +94,16 @@ fn insert_job(
         ])
     })
     .map_err(unavailable)?;
-    db.prepare_cached("INSERT INTO job_plan (number, record, condition_text) VALUES (?1, ?2, ?3)")
-        .and_then(|mut insert| insert.execute(params![number.0, record, &*job.plan.condition]))
-        .map_err(unavailable)?;
+    let condition = &job.plan.condition;
+    db.prepare_cached(
+        "INSERT INTO job_plan (number, record, condition_bytes, condition_sha256, condition_text)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )
+    .and_then(|mut insert| {
+        let (bytes, sha256) = (condition.bytes(), condition.sha256());
+        insert.execute(params![number.0, record, bytes, sha256, condition.text()])
+    })
+    .map_err(unavailable)?;
     Ok(JobInserted::Accepted(job))
 }
 
@@ -122,8 +129,9 @@ fn list_jobs(
         Some(OperationKind::Twin) => (1, 1),
     };
     let before = filter.before.map_or(i64::MAX, number_column);
+    let condition = ConditionsUpTo::LIST.columns();
     let sql = format!(
-        "SELECT {JOB_COLUMNS}, condition_text FROM job JOIN job_plan AS plan USING (number)
+        "SELECT {JOB_COLUMNS}, {condition} FROM job JOIN job_plan AS plan USING (number)
          WHERE job.number < ?1 AND operation BETWEEN ?2 AND ?3 AND state BETWEEN ?4 AND ?5
              AND start BETWEEN ?6 AND ?7
          ORDER BY job.number DESC LIMIT ?8"
@@ -155,8 +163,9 @@ fn collect_jobs(
 }
 
 fn due_jobs(db: &Connection, at: Timestamp, limit: u32) -> Result<JobDue, StoreError> {
+    let condition = ConditionsUpTo::NONE.columns();
     let sql = format!(
-        "SELECT {JOB_COLUMNS}, condition_text FROM job JOIN job_plan AS plan USING (number)
+        "SELECT {JOB_COLUMNS}, {condition} FROM job JOIN job_plan AS plan USING (number)
          WHERE state = 0 AND start <= ?1 ORDER BY start, job.number LIMIT ?2"
     );
     let mut select = db.prepare_cached(&sql).map_err(unavailable)?;
@@ -180,7 +189,7 @@ fn check_term(writer: &Writer<'_>, term: Term) -> Result<(), StoreError> {
 }
 
 fn seal(writer: &mut Writer<'_>, number: JobNumber, at: Timestamp) -> Result<Job, StoreError> {
-    let loaded = load_job(writer.db, JobKey::Number(number), true)?;
+    let loaded = load_job(writer.db, JobKey::Number(number), ConditionsUpTo::ECHO)?;
     let mut job = loaded.ok_or_else(|| absent(number))?.job;
     let targets = load_targets(writer.db, number)?;
     if job.seal(targets.len() as u32, at).is_err() {
@@ -188,12 +197,12 @@ fn seal(writer: &mut Writer<'_>, number: JobNumber, at: Timestamp) -> Result<Job
     }
     write_state(writer.db, &job, writer.term)?;
     conclude(writer, number, at)?;
-    let loaded = load_job(writer.db, JobKey::Number(number), true)?;
+    let loaded = load_job(writer.db, JobKey::Number(number), ConditionsUpTo::ECHO)?;
     Ok(loaded.ok_or_else(|| absent(number))?.job)
 }
 
 fn cancel(writer: &mut Writer<'_>, id: &JobId, at: Timestamp) -> Result<JobCanceled, StoreError> {
-    let Some(loaded) = load_job(writer.db, JobKey::Id(id), true)? else {
+    let Some(loaded) = load_job(writer.db, JobKey::Id(id), ConditionsUpTo::ECHO)? else {
         return Ok(JobCanceled::Absent);
     };
     let mut job = loaded.job;
@@ -210,7 +219,7 @@ fn cancel(writer: &mut Writer<'_>, id: &JobId, at: Timestamp) -> Result<JobCance
         close_rest(writer, job.number, rest, job.state)?;
         conclude(writer, job.number, at)?;
     }
-    let loaded = load_job(writer.db, JobKey::Id(id), true)?;
+    let loaded = load_job(writer.db, JobKey::Id(id), ConditionsUpTo::ECHO)?;
     Ok(loaded.map_or(JobCanceled::Absent, |loaded| JobCanceled::Done(loaded.job)))
 }
 
@@ -280,7 +289,7 @@ fn fail(
     reason: String,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let loaded = load_job(writer.db, JobKey::Number(number), false)?;
+    let loaded = load_job(writer.db, JobKey::Number(number), ConditionsUpTo::NONE)?;
     let mut job = loaded.ok_or_else(|| absent(number))?.job;
     if job.is_running() {
         let rest = Rest {
@@ -363,11 +372,22 @@ impl JobStore for Embedded {
             .await
     }
 
+    async fn job_condition(&self, job: JobNumber) -> Result<Arc<str>, StoreError> {
+        self.shell
+            .read(move |db| {
+                db.prepare_cached("SELECT condition_text FROM job_plan WHERE number = ?1")
+                    .and_then(|mut select| select.query_row([job.0], |row| row.get(0)).optional())
+                    .map_err(unavailable)?
+                    .ok_or_else(|| absent(job))
+            })
+            .await
+    }
+
     async fn job_get(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
         let id = id.clone();
         let loaded = self
             .shell
-            .read(move |db| load_job(db, JobKey::Id(&id), true))
+            .read(move |db| load_job(db, JobKey::Id(&id), ConditionsUpTo::ECHO))
             .await?;
         Ok(loaded.map(|loaded| loaded.job))
     }
@@ -405,7 +425,7 @@ impl JobStore for Embedded {
         self.shell
             .write(Lane::Background, 1, move |writer| {
                 check_term(writer, term)?;
-                let waiting = load_job(writer.db, JobKey::Number(job), false)?
+                let waiting = load_job(writer.db, JobKey::Number(job), ConditionsUpTo::NONE)?
                     .is_some_and(|loaded| loaded.job.state == JobState::Waiting);
                 if waiting {
                     writer
@@ -428,7 +448,7 @@ impl JobStore for Embedded {
         self.shell
             .write(Lane::Background, 1, move |writer| {
                 check_term(writer, term)?;
-                let loaded = load_job(writer.db, JobKey::Number(job), false)?;
+                let loaded = load_job(writer.db, JobKey::Number(job), ConditionsUpTo::NONE)?;
                 match loaded {
                     Some(loaded) if loaded.job.state == JobState::Waiting => {
                         add_targets(writer.db, job, &targets)
@@ -453,8 +473,8 @@ impl JobStore for Embedded {
     async fn job_resume(&self, job: JobNumber) -> Result<JobResumed, StoreError> {
         self.shell
             .scan(move |db| {
-                let loaded =
-                    load_job(db, JobKey::Number(job), false)?.ok_or_else(|| absent(job))?;
+                let loaded = load_job(db, JobKey::Number(job), ConditionsUpTo::NONE)?
+                    .ok_or_else(|| absent(job))?;
                 let account = load(db, loaded.job, loaded.rest)?;
                 Ok(JobResumed {
                     job: account.job,
@@ -521,7 +541,7 @@ impl JobStore for Embedded {
             .write(Lane::Interactive, 10, move |writer| {
                 check_term(writer, term)?;
                 close(writer, job, at)?;
-                let loaded = load_job(writer.db, JobKey::Number(job), true)?;
+                let loaded = load_job(writer.db, JobKey::Number(job), ConditionsUpTo::ECHO)?;
                 Ok(loaded.ok_or_else(|| absent(job))?.job)
             })
             .await
@@ -538,7 +558,7 @@ impl JobStore for Embedded {
             .write(Lane::Interactive, 2, move |writer| {
                 check_term(writer, term)?;
                 fail(writer, job, reason, at)?;
-                let loaded = load_job(writer.db, JobKey::Number(job), true)?;
+                let loaded = load_job(writer.db, JobKey::Number(job), ConditionsUpTo::ECHO)?;
                 Ok(loaded.ok_or_else(|| absent(job))?.job)
             })
             .await

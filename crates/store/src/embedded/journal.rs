@@ -25,7 +25,7 @@ use rusqlite::{Connection, params};
 pub(super) use super::device_jobs::scan_device_jobs;
 use super::{
     core::{Writer, unavailable},
-    jobs::{JobKey, finish_job, load_job, write_progress},
+    jobs::{ConditionsUpTo, JobKey, finish_job, load_job, write_progress},
     merge::{Head, Heads, Kind, Merge},
     ordinals::{load_checkpoint, load_targets, write_checkpoint},
     segment::{
@@ -153,7 +153,7 @@ pub(super) fn running<'w>(
     number: JobNumber,
 ) -> Result<Option<&'w mut RunningJob>, StoreError> {
     if !writer.running.jobs.contains_key(&number) {
-        let loaded = load_job(writer.db, JobKey::Number(number), false)?;
+        let loaded = load_job(writer.db, JobKey::Number(number), ConditionsUpTo::NONE)?;
         let Some(loaded) = loaded.filter(|loaded| loaded.job.is_running()) else {
             return Ok(None);
         };
@@ -369,7 +369,7 @@ pub(super) fn fail(
 
 /// The numbers of a job that is not running, and whether it is over. A job that is gone is.
 fn standing(writer: &Writer<'_>, number: JobNumber) -> Result<(Progress, bool), StoreError> {
-    let loaded = load_job(writer.db, JobKey::Number(number), false)?;
+    let loaded = load_job(writer.db, JobKey::Number(number), ConditionsUpTo::NONE)?;
     Ok(loaded.map_or((Progress::default(), true), |loaded| {
         let is_ended = loaded.job.is_ended();
         (loaded.job.progress.unwrap_or_default(), is_ended)

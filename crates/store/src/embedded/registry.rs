@@ -204,7 +204,7 @@ fn write_all(
                 },
                 precondition,
             )?,
-            IdentityWrite::Delete { id, precondition } => delete(writer.db, id, precondition, at)?,
+            IdentityWrite::Delete { id, precondition } => delete(writer.db, id, precondition)?,
         };
         match &result {
             Ok(IdentityWritten::Put { identity, before }) => {
@@ -397,7 +397,6 @@ fn delete(
     db: &Connection,
     id: IdentityId,
     precondition: Precondition,
-    at: Timestamp,
 ) -> Result<Written, StoreError> {
     let Some(before) = read_identity(db, &id)? else {
         return Ok(Err(IdentityError::Absent(id)));
@@ -416,14 +415,16 @@ fn delete(
         }
     }
     for key in keys {
-        delete_rows(db, key, at).map_err(unavailable)?;
+        delete_rows(db, key).map_err(unavailable)?;
     }
     Ok(Ok(IdentityWritten::Deleted(Box::new(before))))
 }
 
 const INSERT_TOMBSTONE: &str =
-    "INSERT INTO tombstone (key, device_id, module_id, generation, deleted)
-     SELECT key, device_id, module_id, generation, ?2 FROM identity WHERE key = ?1";
+    "INSERT INTO tombstone (key, device_id, module_id, generation, last_job)
+     SELECT key, device_id, module_id, generation,
+         coalesce((SELECT value FROM hub WHERE name = 'job'), 0)
+     FROM identity WHERE key = ?1";
 const DELETE_ROWS: [&str; 4] = [
     "DELETE FROM identity WHERE key = ?1",
     "DELETE FROM twin WHERE key = ?1",
@@ -431,8 +432,8 @@ const DELETE_ROWS: [&str; 4] = [
     "DELETE FROM activity WHERE key = ?1",
 ];
 
-fn delete_rows(db: &Connection, key: i64, at: Timestamp) -> rusqlite::Result<()> {
-    db.prepare_cached(INSERT_TOMBSTONE)?.execute((key, at.0))?;
+fn delete_rows(db: &Connection, key: i64) -> rusqlite::Result<()> {
+    db.prepare_cached(INSERT_TOMBSTONE)?.execute([key])?;
     for statement in DELETE_ROWS {
         db.prepare_cached(statement)?.execute([key])?;
     }
@@ -473,11 +474,12 @@ fn read_deleted(db: &Connection, space: Space) -> Result<RoaringBitmap, StoreErr
 }
 
 const SELECT_ANY_DELETED: &str = "SELECT 1 FROM tombstone LIMIT 1";
-/// Whoever was deleted before the oldest job was accepted is in no target set.
+/// Whoever was deleted before the oldest job that there still is was accepted is in no target set. Jobs are
+/// told apart by number, because clocks may step back.
 const FORGET: &str = "DELETE FROM tombstone WHERE key IN (
          SELECT key FROM tombstone
-         WHERE deleted < (SELECT coalesce(min(created), 9223372036854775807) FROM job)
-         ORDER BY deleted LIMIT ?1)";
+         WHERE last_job < (SELECT coalesce(min(number), 9223372036854775807) FROM job)
+         ORDER BY last_job LIMIT ?1)";
 
 fn forget_some(db: &Connection) -> Result<usize, StoreError> {
     let mut any = db.prepare_cached(SELECT_ANY_DELETED).map_err(unavailable)?;

@@ -318,7 +318,7 @@ pub(crate) async fn plans_of_every_kind_survive_a_reopening(mut scratch: Scratch
     let store = scratch.store();
     let with_start = JobPlan {
         start: Some(at(500)),
-        condition: "x".repeat(20_000).into(),
+        condition: "x".repeat(20_000).as_str().into(),
         space: Space::Modules,
         ..method_plan()
     };

@@ -36,7 +36,8 @@ async fn a_waiting_job_ends_at_once(disk: &Disk) {
     let rig = disk.start(T0);
     rig.create(&["a"]).await;
     let a = rig.connect("a", true);
-    rig.schedule_at("j", "*", method("lock"), Some(second(60))).await;
+    rig.schedule_at("j", "*", method("lock"), Some(second(60)))
+        .await;
     let state = cancel(&rig, "j").await;
     let cancelled = JobState::Ended {
         end: JobEnd::Cancelled,
@@ -64,13 +65,17 @@ async fn a_running_job_drains_and_then_ends(disk: &Disk) {
     let job = rig.job("j").await;
     assert_eq!(job.state, state, "calls in flight are awaited");
     let progress = job.progress.expect("it is sealed");
-    assert_eq!((progress.running, progress.canceled, progress.pending()), (2, 1, 0));
+    assert_eq!(
+        (progress.running, progress.canceled, progress.pending()),
+        (2, 1, 0)
+    );
     let rows = rig.rows("j").await;
     assert_eq!(rows["c"].state, DeviceJobState::Ended(Outcome::Canceled));
     assert_eq!(rows["a"].state, DeviceJobState::Running);
 
     rig.answer(&a, calls[0], "\"done\"").await;
-    rig.clock.advance(Duration::from_secs(u64::from(RESPONSE_SECONDS)));
+    rig.clock
+        .advance(Duration::from_secs(u64::from(RESPONSE_SECONDS)));
     let ended = rig.ended("j").await;
     assert_eq!(ended.end, JobEnd::Cancelled);
     assert_eq!(ended.counts(), (1, 1, 1));
@@ -133,7 +138,11 @@ async fn nobody_is_called_after_a_cancel_was_answered(disk: &Disk) {
         cancel(&rig, &id).await;
         let after = calls(&links);
         rig.settle().await;
-        assert_eq!(calls(&links), after, "round {round}: a call left after the cancel");
+        assert_eq!(
+            calls(&links),
+            after,
+            "round {round}: a call left after the cancel"
+        );
         drained(&rig, &links, &id, after - before).await;
     }
 }
@@ -155,7 +164,8 @@ async fn a_cancel_between_two_sends_stops_the_rest(disk: &Disk) {
             calls(&fleet)
         });
         rig.schedule(&id, "*", method("lock")).await;
-        rig.until("the cancel", async || canceling.is_finished().then_some(())).await;
+        rig.until("the cancel", async || canceling.is_finished().then_some(()))
+            .await;
         let after = canceling.await.expect("it does not panic");
         rig.settle().await;
         in_the_middle += usize::from(after - before < links.len());
@@ -196,16 +206,24 @@ async fn a_cancelled_job_frees_the_way_for_others(disk: &Disk) {
     for number in 1..=8 {
         let id = format!("j{number}");
         rig.schedule(&id, "*", method(&id)).await;
-        rig.until("the seal", async || rig.job(&id).await.sealed()).await;
+        rig.until("the seal", async || rig.job(&id).await.sealed())
+            .await;
     }
     let a = rig.connect("a", false);
-    rig.until("four calls", async || (a.calls().len() == 4).then_some(())).await;
+    rig.until("four calls", async || (a.calls().len() == 4).then_some(()))
+        .await;
     for id in ["j5", "j6"] {
         let state = cancel(&rig, id).await;
-        assert!(matches!(state, JobState::Ended { .. }), "nothing is in flight");
+        assert!(
+            matches!(state, JobState::Ended { .. }),
+            "nothing is in flight"
+        );
     }
     let first = a.calls()[0];
     rig.answer(&a, first, "1").await;
-    rig.until("the next call", async || (a.calls().len() == 5).then_some(())).await;
+    rig.until("the next call", async || {
+        (a.calls().len() == 5).then_some(())
+    })
+    .await;
     assert_eq!(a.named_calls()[4].1, "j7");
 }

@@ -43,7 +43,11 @@ async fn schedule(rig: &Rig, known: &mut Known, id: &'static str, start: Option<
         "t" => floor(3),
         _ => method(id),
     };
-    let job = rig.hub.jobs.schedule(request(id, "*", operation, start)).await;
+    let job = rig
+        .hub
+        .jobs
+        .schedule(request(id, "*", operation, start))
+        .await;
     if job.is_ok() {
         known.accepted.insert(id);
     }
@@ -78,7 +82,11 @@ async fn live(rig: &Rig) -> Known {
     schedule(rig, &mut known, "t", None).await;
     work(rig).await;
     known.links.insert("c", rig.connect("c", true));
-    let deleted = rig.hub.registry.delete(device("e"), Precondition::Exists).await;
+    let deleted = rig
+        .hub
+        .registry
+        .delete(device("e"), Precondition::Exists)
+        .await;
     known.deleted = deleted.is_ok();
     cancel(rig, &mut known, "never").await;
     known.calls_of_x = None;
@@ -122,16 +130,15 @@ async fn take_over(rig: &Rig, before: &Known) -> BTreeMap<&'static str, Arc<Fake
     links
 }
 
-async fn judge(
-    rig: &Rig,
-    before: &Known,
-    after: &BTreeMap<&'static str, Arc<FakeLink>>,
-    at: &str,
-) {
+async fn judge(rig: &Rig, before: &Known, after: &BTreeMap<&'static str, Arc<FakeLink>>, at: &str) {
     for id in &before.accepted {
         let ended = rig.ended(id).await;
         let is_canceled = before.canceled.contains(id);
-        assert_eq!(ended.end == JobEnd::Cancelled, is_canceled, "{at}: {id} {ended:?}");
+        assert_eq!(
+            ended.end == JobEnd::Cancelled,
+            is_canceled,
+            "{at}: {id} {ended:?}"
+        );
     }
     let calls_after = |name: &str| {
         let calls = after.values().flat_map(|link| link.named_calls());
@@ -147,7 +154,10 @@ async fn judge(
         let mut calls: BTreeMap<CallId, String> = BTreeMap::new();
         for link in old.into_iter().chain([&after[name]]) {
             for (call, method) in link.named_calls() {
-                assert!(methods.insert(method.clone()), "{at}: {name} got {method} twice");
+                assert!(
+                    methods.insert(method.clone()),
+                    "{at}: {name} got {method} twice"
+                );
                 assert_eq!(calls.insert(call, method), None, "{at}: {call} twice");
             }
         }
@@ -161,7 +171,12 @@ async fn judge(
             assert_eq!(rig.desired_version(name).await, 2, "{at}: {name}");
         }
     }
-    let e = rig.hub.twins.get(&device("e")).await.expect("the store works");
+    let e = rig
+        .hub
+        .twins
+        .get(&device("e"))
+        .await
+        .expect("the store works");
     assert!(!before.deleted || e.is_none(), "{at}: a deletion was lost");
 }
 
@@ -209,13 +224,22 @@ async fn a_crowd_of_devices_survives_crashes_again_and_again() {
         let rig = disk.start(second(u64::from(life)));
         rig.create(&names).await;
         let progress = rig.progress("m").await;
-        assert!(progress.succeeded + progress.failed >= shown, "counts went back");
+        assert!(
+            progress.succeeded + progress.failed >= shown,
+            "counts went back"
+        );
         rig.store.crash_after(u64::from(3 + life % 5));
         // In every life another part of the crowd is there, half of which answers.
-        let part = names.iter().enumerate().filter(|(at, _)| *at as u32 % 12 <= life);
+        let part = names
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at as u32 % 12 <= life);
         let mut links = Vec::new();
         for (at, name) in part {
-            links.push((*name, rig.connect(name, (at as u32 + life).is_multiple_of(2))));
+            links.push((
+                *name,
+                rig.connect(name, (at as u32 + life).is_multiple_of(2)),
+            ));
         }
         work(&rig).await;
         work(&rig).await;
@@ -235,7 +259,10 @@ async fn a_crowd_of_devices_survives_crashes_again_and_again() {
         assert!(calls <= 1, "{name} was called {calls} times");
         if acknowledged.contains(name) {
             let outcome = rig.outcome("m", name).await;
-            assert!(matches!(outcome, Some(Outcome::Answered { .. })), "{name}: {outcome:?}");
+            assert!(
+                matches!(outcome, Some(Outcome::Answered { .. })),
+                "{name}: {outcome:?}"
+            );
         }
         assert_eq!(rig.desired_version(name).await, 2);
     }

@@ -100,7 +100,8 @@ async fn a_device_that_never_answers_times_out(disk: &Disk) {
     rig.schedule("j", "*", method("lock")).await;
     let call = rig.called(&[&a]).await[0];
     let sent = rig.now();
-    rig.clock.advance(Duration::from_secs(u64::from(RESPONSE_SECONDS) - 1));
+    rig.clock
+        .advance(Duration::from_secs(u64::from(RESPONSE_SECONDS) - 1));
     rig.settle().await;
     assert_eq!(rig.progress("j").await.running, 1);
     rig.clock.advance(Duration::from_secs(1));
@@ -143,8 +144,10 @@ async fn a_job_starts_at_its_moment(disk: &Disk) {
     let rig = disk.start(T0);
     rig.create(&["a"]).await;
     let a = rig.connect("a", true);
-    rig.schedule_at("j", "*", method("lock"), Some(second(3_600))).await;
-    rig.schedule_at("k", "*", method("open"), Some(second(7_200))).await;
+    rig.schedule_at("j", "*", method("lock"), Some(second(3_600)))
+        .await;
+    rig.schedule_at("k", "*", method("open"), Some(second(7_200)))
+        .await;
     rig.settle().await;
     rig.clock.advance_to(second(3_599));
     rig.settle().await;
@@ -163,8 +166,10 @@ async fn a_job_starts_at_its_moment(disk: &Disk) {
 async fn a_late_job_starts_at_once(disk: &Disk) {
     let rig = disk.start(T0);
     rig.create(&["a", "b"]).await;
-    rig.schedule_at("j", "*", method("lock"), Some(second(100))).await;
-    rig.schedule_at("k", "*", method("lock"), Some(second(110))).await;
+    rig.schedule_at("j", "*", method("lock"), Some(second(100)))
+        .await;
+    rig.schedule_at("k", "*", method("lock"), Some(second(110)))
+        .await;
     rig.crash().await;
 
     let rig = disk.start(second(105));
@@ -200,7 +205,8 @@ async fn a_job_over_a_condition_is_sealed(disk: &Disk) {
     assert_eq!(rig.ended("t").await.counts(), (2, 0, 0));
     let condition = "properties.desired.floor = 3";
     rig.schedule("m", condition, method("lock")).await;
-    rig.until("the seal", async || rig.job("m").await.sealed()).await;
+    rig.until("the seal", async || rig.job("m").await.sealed())
+        .await;
     // Later changes of twins, and later devices, do not alter it.
     rig.schedule("u", "*", floor(4)).await;
     assert_eq!(rig.ended("u").await.counts(), (3, 0, 0));
@@ -266,15 +272,18 @@ async fn a_small_job_does_not_wait_for_two_large_ones(disk: &Disk) {
     let links: Vec<_> = names.iter().map(|name| rig.connect(name, false)).collect();
     let others = ["x", "y", "z"];
     let others = others.map(|name| rig.connect(name, true));
-    rig.schedule("large-1", "STARTSWITH(deviceId, 'd-')", method("slow")).await;
-    rig.schedule("large-2", "STARTSWITH(deviceId, 'd-')", method("slow")).await;
+    rig.schedule("large-1", "STARTSWITH(deviceId, 'd-')", method("slow"))
+        .await;
+    rig.schedule("large-2", "STARTSWITH(deviceId, 'd-')", method("slow"))
+        .await;
     for id in ["large-1", "large-2"] {
         rig.until("many calls in flight", async || {
             (rig.progress(id).await.running > 500).then_some(())
         })
         .await;
     }
-    rig.schedule("small", "deviceId IN ['x', 'y', 'z']", method("quick")).await;
+    rig.schedule("small", "deviceId IN ['x', 'y', 'z']", method("quick"))
+        .await;
     assert_eq!(rig.ended("small").await.counts(), (3, 0, 0));
     assert!(others.iter().all(|link| link.calls().len() == 1));
     assert!(rig.job("large-1").await.is_running());
@@ -290,7 +299,8 @@ async fn many_jobs_start_at_the_same_moment(disk: &Disk) {
     let links = ["a", "b", "c"].map(|name| rig.connect(name, true));
     let ids: Vec<String> = (0..300).map(|number| format!("j{number}")).collect();
     for id in &ids {
-        rig.schedule_at(id, "*", method("lock"), Some(second(60))).await;
+        rig.schedule_at(id, "*", method("lock"), Some(second(60)))
+            .await;
     }
     rig.clock.advance_to(second(60));
     for id in &ids {
@@ -306,7 +316,11 @@ async fn a_deleted_device_ends_with_its_calls(disk: &Disk) {
     rig.schedule("j", "*", method("lock")).await;
     let call = rig.called(&[&calling]).await[0];
     for name in ["pending", "calling"] {
-        let deleted = rig.hub.registry.delete(device(name), Precondition::Exists).await;
+        let deleted = rig
+            .hub
+            .registry
+            .delete(device(name), Precondition::Exists)
+            .await;
         deleted.expect("it exists");
     }
     assert_eq!(calling.cuts(), [CutReason::AccessChanged]);
@@ -328,8 +342,13 @@ async fn a_deleted_device_takes_the_jobs_of_its_modules_along(disk: &Disk) {
     let link = rig.add_module("a", "m").await;
     let condition = "FROM devices.modules WHERE deviceId = 'a'";
     rig.schedule("j", condition, method("lock")).await;
-    rig.until("the seal", async || rig.job("j").await.sealed()).await;
-    let deleted = rig.hub.registry.delete(device("a"), Precondition::Exists).await;
+    rig.until("the seal", async || rig.job("j").await.sealed())
+        .await;
+    let deleted = rig
+        .hub
+        .registry
+        .delete(device("a"), Precondition::Exists)
+        .await;
     deleted.expect("it exists");
     assert_eq!(rig.ended("j").await.counts(), (0, 1, 0));
     assert_eq!(link.cuts(), [CutReason::AccessChanged]);
@@ -342,7 +361,8 @@ async fn a_disabled_device_keeps_waiting(disk: &Disk) {
     rig.schedule("t", "*", floor(3)).await;
     rig.schedule("m", "*", method("lock")).await;
     assert_eq!(rig.ended("t").await.counts(), (1, 0, 0));
-    rig.until("the seal", async || rig.job("m").await.sealed()).await;
+    rig.until("the seal", async || rig.job("m").await.sealed())
+        .await;
     rig.clock.advance(Duration::from_secs(60));
     rig.settle().await;
     assert_eq!(rig.progress("m").await.pending(), 1);
@@ -357,11 +377,16 @@ async fn a_call_to_a_closed_link_waits_for_the_next_connection(disk: &Disk) {
     let closed = rig.connect("a", false);
     closed.close();
     rig.schedule("j", "*", method("lock")).await;
-    rig.until("the seal", async || rig.job("j").await.sealed()).await;
+    rig.until("the seal", async || rig.job("j").await.sealed())
+        .await;
     rig.settle().await;
     let commits = rig.store.commits();
     rig.settle().await;
-    assert_eq!(rig.store.commits(), commits, "it is not tried again and again");
+    assert_eq!(
+        rig.store.commits(),
+        commits,
+        "it is not tried again and again"
+    );
     let progress = rig.progress("j").await;
     assert_eq!((progress.running, progress.pending()), (0, 1));
     let next = rig.connect("a", true);
@@ -376,11 +401,13 @@ async fn a_device_gets_four_calls_at_once_and_the_oldest_first(disk: &Disk) {
     let ids: Vec<String> = (1..=9).map(|number| format!("j{number}")).collect();
     for id in &ids {
         rig.schedule(id, "*", method(id)).await;
-        rig.until("the seal", async || rig.job(id).await.sealed()).await;
+        rig.until("the seal", async || rig.job(id).await.sealed())
+            .await;
     }
     rig.settle().await;
     let a = rig.connect("a", false);
-    rig.until("four calls", async || (a.calls().len() >= 4).then_some(())).await;
+    rig.until("four calls", async || (a.calls().len() >= 4).then_some(()))
+        .await;
     rig.settle().await;
     let methods = || {
         let calls = a.named_calls();

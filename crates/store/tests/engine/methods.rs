@@ -44,8 +44,18 @@ fn invoke(rig: &Rig, name: &str, connect_seconds: u32) -> Call {
 
 /// The end of a call, while devices answer and the clock ticks.
 async fn ended(rig: &Rig, call: Call) -> Result<MethodAnswer, MethodError> {
-    rig.until("the end of a call", async || call.is_finished().then_some(())).await;
+    rig.until("the end of a call", async || {
+        call.is_finished().then_some(())
+    })
+    .await;
     call.await.expect("it does not panic")
+}
+
+/// The answer to a call, and its payload's text.
+async fn answer(rig: &Rig, call: Call) -> (i32, String) {
+    let answer = ended(rig, call).await.expect("the device answers");
+    let payload = answer.payload.expect("it sent one");
+    (answer.status, payload.as_str().to_owned())
 }
 
 async fn an_answer_comes_back(disk: &Disk) {
@@ -53,19 +63,24 @@ async fn an_answer_comes_back(disk: &Disk) {
     rig.create(&["a"]).await;
     let a = rig.connect("a", false);
     let (first, second) = (invoke(&rig, "a", 0), invoke(&rig, "a", 5));
-    rig.until("two calls", async || (a.calls().len() == 2).then_some(())).await;
+    rig.until("two calls", async || (a.calls().len() == 2).then_some(()))
+        .await;
     for (place, call) in a.calls().into_iter().enumerate() {
         rig.answer(&a, call, &format!("{place}")).await;
     }
     let mut texts = Vec::new();
     for call in [first, second] {
-        let answer = ended(&rig, call).await.unwrap();
-        assert_eq!(answer.status, 200);
-        texts.push(answer.payload.unwrap().as_str().to_owned());
+        let (status, text) = answer(&rig, call).await;
+        assert_eq!(status, 200);
+        texts.push(text);
     }
     texts.sort();
     assert_eq!(texts, ["0", "1"]);
-    assert_eq!(a.acknowledged(), a.calls(), "at once: nothing is to be recorded");
+    assert_eq!(
+        a.acknowledged(),
+        a.calls(),
+        "at once: nothing is to be recorded"
+    );
 }
 
 async fn another_devices_answer_is_dropped(disk: &Disk) {
@@ -81,8 +96,7 @@ async fn another_devices_answer_is_dropped(disk: &Disk) {
     .await;
     assert!(!pending.is_finished());
     rig.answer(&a, sent, "\"own\"").await;
-    let answer = ended(&rig, pending).await.unwrap();
-    assert_eq!(answer.payload.unwrap().as_str(), "\"own\"");
+    assert_eq!(answer(&rig, pending).await.1, "\"own\"");
 }
 
 async fn a_call_waits_for_its_device(disk: &Disk) {
@@ -96,14 +110,18 @@ async fn a_call_waits_for_its_device(disk: &Disk) {
     rig.settle().await;
     assert_eq!(a.calls(), []);
     rig.make_ready(&a);
-    rig.until("the call", async || (a.calls().len() == 1).then_some(())).await;
-    assert_eq!(ended(&rig, comes).await.unwrap().status, 200);
+    rig.until("the call", async || (a.calls().len() == 1).then_some(()))
+        .await;
+    assert_eq!(answer(&rig, comes).await.0, 200);
     rig.clock.advance(Duration::from_secs(29));
     rig.settle().await;
     assert!(!stays_away.is_finished());
     rig.clock.advance(Duration::from_secs(1));
     let result = ended(&rig, stays_away).await;
-    assert!(matches!(result, Err(MethodError::NotOnline { .. })), "{result:?}");
+    assert!(
+        matches!(result, Err(MethodError::NotOnline { .. })),
+        "{result:?}"
+    );
 }
 
 async fn a_call_without_patience_goes_to_whoever_is_connected(disk: &Disk) {
@@ -111,13 +129,20 @@ async fn a_call_without_patience_goes_to_whoever_is_connected(disk: &Disk) {
     rig.create(&["a", "b"]).await;
     let a = rig.attach("a", true, None);
     let there = invoke(&rig, "a", 0);
-    rig.until("the call", async || (a.calls().len() == 1).then_some(())).await;
-    assert_eq!(ended(&rig, there).await.unwrap().status, 200);
+    rig.until("the call", async || (a.calls().len() == 1).then_some(()))
+        .await;
+    assert_eq!(answer(&rig, there).await.0, 200);
     let away = ended(&rig, invoke(&rig, "b", 0)).await;
-    assert!(matches!(away, Err(MethodError::NotOnline { .. })), "{away:?}");
+    assert!(
+        matches!(away, Err(MethodError::NotOnline { .. })),
+        "{away:?}"
+    );
     a.close();
     let closed = ended(&rig, invoke(&rig, "a", 0)).await;
-    assert!(matches!(closed, Err(MethodError::NotOnline { .. })), "{closed:?}");
+    assert!(
+        matches!(closed, Err(MethodError::NotOnline { .. })),
+        "{closed:?}"
+    );
 }
 
 async fn a_silent_device_times_out(disk: &Disk) {
@@ -131,7 +156,10 @@ async fn a_silent_device_times_out(disk: &Disk) {
     assert!(!pending.is_finished());
     rig.clock.advance(Duration::from_secs(1));
     let result = ended(&rig, pending).await;
-    assert!(matches!(result, Err(MethodError::TimedOut(_))), "{result:?}");
+    assert!(
+        matches!(result, Err(MethodError::TimedOut(_))),
+        "{result:?}"
+    );
     rig.answer(&a, sent, "1").await;
     rig.until("a late answer is acknowledged", async || {
         (a.acknowledged() == [sent]).then_some(())
@@ -167,7 +195,8 @@ async fn a_caller_that_went_away_leaves_nothing(disk: &Disk) {
     rig.create(&["a"]).await;
     let a = rig.connect("a", false);
     let calls: Vec<Call> = (0..50).map(|_| invoke(&rig, "a", 0)).collect();
-    rig.until("all calls", async || (a.calls().len() == 50).then_some(())).await;
+    rig.until("all calls", async || (a.calls().len() == 50).then_some(()))
+        .await;
     assert_eq!(rig.hub.methods.waiting(), 50);
     for call in calls {
         call.abort();
@@ -181,10 +210,17 @@ async fn a_deleted_device_is_not_waited_for(disk: &Disk) {
     rig.create(&["a"]).await;
     let pending = invoke(&rig, "a", 300);
     rig.settle().await;
-    let deleted = rig.hub.registry.delete(device("a"), Precondition::Exists).await;
+    let deleted = rig
+        .hub
+        .registry
+        .delete(device("a"), Precondition::Exists)
+        .await;
     deleted.expect("it exists");
     let result = ended(&rig, pending).await;
-    assert!(matches!(result, Err(MethodError::NotOnline { .. })), "{result:?}");
+    assert!(
+        matches!(result, Err(MethodError::NotOnline { .. })),
+        "{result:?}"
+    );
 }
 
 async fn a_garbled_answer_is_told_apart(disk: &Disk) {
@@ -197,7 +233,10 @@ async fn a_garbled_answer_is_told_apart(disk: &Disk) {
     ] {
         let pending = invoke(&rig, "a", 0);
         let before = a.calls().len();
-        rig.until("the call", async || (a.calls().len() > before).then_some(())).await;
+        rig.until("the call", async || {
+            (a.calls().len() > before).then_some(())
+        })
+        .await;
         let answer = CallAnswer {
             key: a.key,
             call: a.calls()[before],

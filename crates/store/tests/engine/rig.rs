@@ -178,7 +178,10 @@ impl Rig {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut keys = Vec::new();
         for names in names.chunks(500) {
-            let writes = names.iter().map(|name| put(&device(name), Status::Enabled)).collect();
+            let writes = names
+                .iter()
+                .map(|name| put(&device(name), Status::Enabled))
+                .collect();
             let written = self.store.identity_write(writes, T0).await;
             for written in written.expect("the store works") {
                 let written = written.expect("anything goes");
@@ -193,7 +196,10 @@ impl Rig {
     }
 
     pub(crate) async fn set_status(&self, name: &str, status: Status) {
-        let written = self.store.identity_write(vec![put(&device(name), status)], T0).await;
+        let written = self
+            .store
+            .identity_write(vec![put(&device(name), status)], T0)
+            .await;
         assert!(written.is_ok_and(|written| written[0].is_ok()));
     }
 
@@ -291,7 +297,10 @@ impl Rig {
             device: DeviceId::parse(of).expect("tests use valid names"),
             module: Some(ModuleId::parse(name).expect("tests use valid names")),
         };
-        let written = self.store.identity_write(vec![put(&id, Status::Enabled)], T0).await;
+        let written = self
+            .store
+            .identity_write(vec![put(&id, Status::Enabled)], T0)
+            .await;
         let written = written.expect("the store works").remove(0);
         let (IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted(identity)) =
             written.expect("the device exists");
@@ -320,7 +329,11 @@ impl Rig {
     }
 
     /// Waits until `found` gives something, moving the clock by ticks when nothing happens without.
-    pub(crate) async fn until<T>(&self, what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    pub(crate) async fn until<T>(
+        &self,
+        what: &str,
+        mut found: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
         for _ in 0..TICKS_MAX {
             for _ in 0..LOOKS {
                 if let Some(found) = found().await {
@@ -345,12 +358,21 @@ impl Rig {
         operation: Operation,
         start: Option<Timestamp>,
     ) -> Job {
-        let job = self.hub.jobs.schedule(request(id, condition, operation, start)).await;
+        let job = self
+            .hub
+            .jobs
+            .schedule(request(id, condition, operation, start))
+            .await;
         job.expect("nothing speaks against the job")
     }
 
     pub(crate) async fn job(&self, id: &str) -> Job {
-        let job = self.hub.jobs.get(&job_id(id)).await.expect("the store works");
+        let job = self
+            .hub
+            .jobs
+            .get(&job_id(id))
+            .await
+            .expect("the store works");
         job.expect("the job was accepted")
     }
 
@@ -385,7 +407,10 @@ impl Rig {
     /// Waits until devices have these calls; gives them in the order of the links.
     pub(crate) async fn called(&self, links: &[&Arc<FakeLink>]) -> Vec<CallId> {
         self.until("calls", async || {
-            links.iter().map(|link| link.calls().last().copied()).collect()
+            links
+                .iter()
+                .map(|link| link.calls().last().copied())
+                .collect()
         })
         .await
     }
@@ -505,7 +530,11 @@ impl FakeLink {
 
     pub(crate) fn notices(&self) -> Vec<(u64, bool)> {
         let state = self.state();
-        state.notices.iter().map(|notice| (notice.version, notice.full)).collect()
+        state
+            .notices
+            .iter()
+            .map(|notice| (notice.version, notice.full))
+            .collect()
     }
 
     /// From now on it answers by itself.

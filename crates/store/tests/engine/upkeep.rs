@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fanfare_hub::{limits, ports::store::JobFilter};
+use fanfare_hub::{limits, ports::store::JobFilter, twin::TwinView};
 
-use crate::rig::{Disk, Rig, T0, floor, job_id, method, second};
+use crate::rig::{Disk, Rig, T0, device, floor, job_id, method, second};
 
 crate::on_both! {
     history_goes_after_thirty_days
@@ -24,11 +24,13 @@ async fn history_goes_after_thirty_days(disk: &Disk) {
     rig.create(&["a"]).await;
     rig.connect("a", true);
     for number in 0..25 {
-        rig.schedule(&format!("m{number}"), "*", method("lock")).await;
+        rig.schedule(&format!("m{number}"), "*", method("lock"))
+            .await;
     }
     rig.schedule("t", "*", floor(1)).await;
     let later = second(40 * 24 * 3_600);
-    rig.schedule_at("waits", "*", method("lock"), Some(later)).await;
+    rig.schedule_at("waits", "*", method("lock"), Some(later))
+        .await;
     for number in 0..25 {
         rig.ended(&format!("m{number}")).await;
     }
@@ -37,7 +39,8 @@ async fn history_goes_after_thirty_days(disk: &Disk) {
     rig.clock.advance(29 * DAY);
     rig.settle().await;
     assert!(exists(&rig, "m0").await && exists(&rig, "t").await);
-    rig.clock.advance(DAY + limits::SWEEP_EVERY + Duration::from_secs(60));
+    rig.clock
+        .advance(DAY + limits::SWEEP_EVERY + Duration::from_secs(60));
     rig.until("the history goes", async || {
         let left = rig.hub.jobs.list(JobFilter::default(), 100).await;
         (left.expect("the store works").len() == 1).then_some(())
@@ -74,7 +77,7 @@ async fn last_activity_is_written_and_survives(disk: &Disk) {
     let rig = disk.start(T0);
     rig.create(&["a"]).await;
     let etag = {
-        let twin = rig.hub.twins.get(&a_device()).await.unwrap().unwrap();
+        let twin = view(&rig).await;
         twin.twin.document.etag
     };
     let a = rig.connect("a", true);
@@ -82,19 +85,20 @@ async fn last_activity_is_written_and_survives(disk: &Disk) {
     rig.clock.advance(limits::ACTIVITY_WRITE_EVERY);
     let heard = rig.now();
     rig.until("the write", async || {
-        let twin = rig.hub.twins.get(&a_device()).await.unwrap().unwrap().twin;
+        let twin = view(&rig).await.twin;
         (twin.last_activity >= heard).then_some(())
     })
     .await;
     drop(a);
     rig.crash().await;
     let rig = disk.start(second(3_600));
-    let view = rig.hub.twins.get(&a_device()).await.unwrap().unwrap();
+    let view = view(&rig).await;
     assert!(view.twin.last_activity >= heard);
     assert!(!view.presence.connected);
     assert_eq!(view.twin.document.etag, etag);
 }
 
-fn a_device() -> fanfare_hub::ids::IdentityId {
-    crate::rig::device("a")
+async fn view(rig: &Rig) -> TwinView {
+    let view = rig.hub.twins.get(&device("a")).await;
+    view.expect("the store works").expect("it exists")
 }

@@ -2,7 +2,7 @@
 
 use fanfare_hub::{
     ids::{MethodName, Space},
-    jobs::job::{JobPlan, MethodOperation, Operation, TwinOperation},
+    jobs::job::{ConditionText, JobPlan, MethodOperation, Operation, TwinOperation},
     json::JsonText,
     ports::StoreError,
     time::Timestamp,
@@ -79,7 +79,7 @@ impl PlanRecord {
         open_value("job plan", VERSION, record)
     }
 
-    pub(super) fn into_plan(self, condition: &str) -> Result<JobPlan, StoreError> {
+    pub(super) fn into_plan(self, condition: ConditionText) -> Result<JobPlan, StoreError> {
         let operation = match self.operation {
             OperationRecord::Method {
                 name,
@@ -107,7 +107,7 @@ impl PlanRecord {
             }
         };
         Ok(JobPlan {
-            condition: condition.into(),
+            condition,
             space: space_of(self.space)?,
             operation,
             start: self.start.map(Timestamp),
@@ -200,7 +200,9 @@ mod tests {
     #[test]
     fn version_1_loads() {
         for (record, expected) in [(METHOD, golden_method()), (TWIN, golden_twin())] {
-            let plan = PlanRecord::open(record).unwrap().into_plan(CONDITION);
+            let plan = PlanRecord::open(record)
+                .unwrap()
+                .into_plan(CONDITION.into());
             assert_eq!(plan.unwrap(), expected);
         }
     }

@@ -4,9 +4,10 @@
 use fanfare_hub::{
     ids::{JobId, JobNumber, Term},
     jobs::{
-        job::{Job, JobEnd, JobState, Progress},
+        job::{ConditionText, Job, JobEnd, JobState, Progress},
         ledger::{Rest, RestOutcome},
     },
+    limits,
     ports::StoreError,
     time::Timestamp,
 };
@@ -40,13 +41,34 @@ pub(in crate::embedded) struct LoadedJob {
 pub(super) const JOB_COLUMNS: &str = "job.number, id, state, created, sealed, canceled_at, ended, reason, \
      total, succeeded, failed, running, canceled, rest, rest_at, plan.record";
 
-/// One job. `with_condition` false leaves the condition's text empty, which may be large.
+/// Which conditions are read with their jobs: those up to so many bytes. All have length and digest.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::embedded) struct ConditionsUpTo(pub(in crate::embedded) i64);
+
+impl ConditionsUpTo {
+    pub(in crate::embedded) const NONE: Self = Self(-1);
+    /// What a document of one job repeats.
+    pub(in crate::embedded) const ECHO: Self = Self(limits::JOB_CONDITION_ECHO_BYTES as i64);
+    /// What a list repeats.
+    pub(in crate::embedded) const LIST: Self = Self(limits::JOB_CONDITION_LIST_BYTES as i64);
+
+    /// The columns that [`read_job`] expects after [`JOB_COLUMNS`].
+    pub(super) fn columns(self) -> String {
+        let max = self.0;
+        format!(
+            "condition_bytes, condition_sha256, \
+             CASE WHEN condition_bytes <= {max} THEN condition_text END"
+        )
+    }
+}
+
+/// One job.
 pub(in crate::embedded) fn load_job(
     db: &Connection,
     key: JobKey<'_>,
-    with_condition: bool,
+    conditions: ConditionsUpTo,
 ) -> Result<Option<LoadedJob>, StoreError> {
-    let condition = condition_column(with_condition);
+    let condition = conditions.columns();
     let place = match key {
         JobKey::Id(_) => "id = ?1",
         JobKey::Number(_) => "job.number = ?1 AND state < 6",
@@ -67,15 +89,7 @@ pub(in crate::embedded) fn load_job(
     row.map_err(unavailable)?.transpose()
 }
 
-fn condition_column(wanted: bool) -> &'static str {
-    if wanted {
-        "condition_text"
-    } else {
-        "'' AS condition_text"
-    }
-}
-
-/// Reads [`JOB_COLUMNS`] and the condition.
+/// Reads [`JOB_COLUMNS`] and [`ConditionsUpTo::columns`].
 pub(in crate::embedded) fn read_job(row: &Row<'_>) -> Result<LoadedJob, StoreError> {
     let time = |column| {
         let value: rusqlite::Result<Option<i64>> = row.get(column);
@@ -84,14 +98,19 @@ pub(in crate::embedded) fn read_job(row: &Row<'_>) -> Result<LoadedJob, StoreErr
     let id: String = row.get(1).map_err(unavailable)?;
     let state: u8 = row.get(2).map_err(unavailable)?;
     let record: Vec<u8> = row.get(15).map_err(unavailable)?;
-    let condition: String = row.get(16).map_err(unavailable)?;
+    let text: Option<String> = row.get(18).map_err(unavailable)?;
+    let condition = ConditionText::stored(
+        text.as_deref(),
+        row.get(16).map_err(unavailable)?,
+        row.get(17).map_err(unavailable)?,
+    );
     let plan: PlanRecord = PlanRecord::open(&record)?;
     let (sealed, canceled, ended) = (time(4)?, time(5)?, time(6)?);
     let reason: Option<String> = row.get(7).map_err(unavailable)?;
     let job = Job {
         id: JobId::parse(&id).map_err(|_| corrupt("job", "has an impossible id"))?,
         number: JobNumber(row.get(0).map_err(unavailable)?),
-        plan: plan.into_plan(&condition)?,
+        plan: plan.into_plan(condition)?,
         created: Timestamp(row.get(3).map_err(unavailable)?),
         state: state_of(state, sealed, canceled, ended, reason)
             .ok_or_else(|| corrupt("job", "is in an impossible state"))?,

@@ -584,7 +584,7 @@ fn a_few_large_answers_are_a_full_batch() {
     let payload = AnswerPayload::Json(JsonText::parse(text.as_bytes()).unwrap());
     let whole = limits::SETTLE_BATCH_BYTES_MAX / limits::METHOD_PAYLOAD_BYTES_MAX;
     for (place, left) in left.iter().take(4 * whole).enumerate() {
-        assert_eq!(rig.executor.is_full(), false, "{place}");
+        assert!(!rig.executor.is_full(), "{place}");
         assert_eq!(rig.executor.wake_at() <= rig.now, place >= whole, "{place}");
         rig.executor
             .answered(key(left.ordinal), left.call, 200, payload.clone(), rig.now);
