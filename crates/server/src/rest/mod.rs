@@ -307,9 +307,12 @@ pub fn router(rest: Arc<Rest>) -> Router {
             body_max: route.body_max,
             versioned: route.needs != Needs::Nothing && !route.path.starts_with("/fanfare/"),
         };
-        let entry = route
-            .entry
-            .route_layer(middleware::from_fn_with_state(guard, admit));
+        let is_change = route.method != Method::GET && !route.path.ends_with("/methods");
+        let entry = match is_change {
+            true => route.entry.route_layer(middleware::from_fn(to_the_end)),
+            false => route.entry,
+        };
+        let entry = entry.route_layer(middleware::from_fn_with_state(guard, admit));
         let known = by_path.remove(route.path).unwrap_or_default();
         by_path.insert(route.path, known.merge(entry));
     }
@@ -322,6 +325,16 @@ pub fn router(rest: Arc<Rest>) -> Router {
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn_with_state(rest.clone(), surround))
         .with_state(rest)
+}
+
+/// A change goes on though its caller hangs up: what follows its commit (a connection to cut, a device to
+/// tell, a scheduler to wake) must happen. A method call is not one: it frees its place instead.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    let whole = tokio::spawn(next.run(request));
+    whole.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request's handler panicked");
+        Refusal::new(ErrorCode::ServerError, "the hub failed").into_response()
+    })
 }
 
 #[derive(Clone)]
