@@ -236,15 +236,8 @@ fn integration_tests(root: &Path) -> anyhow::Result<Vec<String>> {
 
 /// The test itself is built like every other; what it kills is the release binary.
 fn kill(root: &Path) -> CommandLine {
-    let line = [
-        "test",
-        "-p",
-        "fanfare-cli",
-        "--test",
-        "kill",
-        "--",
-        "--nocapture",
-    ];
+    // The whole workspace, or its dependencies would be built once more with fewer features.
+    let line = ["test", "--workspace", "--test", "kill", "--", "--nocapture"];
     CommandLine::cargo(line).environment("FANFARE_BIN", binary(root))
 }
 

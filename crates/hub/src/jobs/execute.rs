@@ -12,6 +12,8 @@
 //! Fairness: jobs take turns, and no job holds more calls than [`SHARE`] times what is still free, so that
 //! devices which let their time run out cannot fill the window against the jobs beside them.
 
+mod records;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ops::Bound,
@@ -21,9 +23,10 @@ use std::{
 
 use roaring::RoaringBitmap;
 
+use self::records::Records;
 use super::{
     job::{Job, Operation},
-    ledger::{Outcome, Settled},
+    ledger::Outcome,
 };
 use crate::{
     ids::{CallId, IdentityKey, JobNumber, Ordinal, Space, Term},
@@ -100,17 +103,6 @@ struct MethodJob {
     may_begin: bool,
     is_over: bool,
     is_small: bool,
-}
-
-/// What waits for the next commit.
-#[derive(Default)]
-struct Records {
-    by_job: BTreeMap<JobNumber, JobRecords>,
-    settled: usize,
-    bytes: usize,
-    dispatched: usize,
-    withdrawn: usize,
-    oldest_settled: Option<Timestamp>,
 }
 
 /// A call that may leave: its dispatch is durable.
@@ -815,45 +807,10 @@ impl Executor {
     }
 }
 
-impl Records {
-    fn of(&mut self, number: JobNumber) -> &mut JobRecords {
-        self.by_job.entry(number).or_insert_with(|| JobRecords {
-            job: number,
-            dispatched: Vec::new(),
-            withdrawn: Vec::new(),
-            settled: Vec::new(),
-        })
-    }
-
-    fn settle(&mut self, number: JobNumber, ordinal: Ordinal, outcome: Outcome, at: Timestamp) {
-        self.settled += 1;
-        self.oldest_settled.get_or_insert(at);
-        let settled = Settled {
-            ordinal,
-            outcome,
-            at,
-        };
-        self.bytes += payload_bytes(&settled);
-        self.of(number).settled.push(settled);
-    }
-
-    fn forget(&mut self, number: JobNumber) {
-        if let Some(records) = self.by_job.remove(&number) {
-            self.bytes -= records.settled.iter().map(payload_bytes).sum::<usize>();
-            self.settled -= records.settled.len();
-            self.dispatched -= records.dispatched.len();
-            self.withdrawn -= records.withdrawn.len();
-        }
-        if self.by_job.is_empty() {
-            *self = Self::default();
-        }
-    }
-}
-
 impl MethodJob {
     /// Calls that ended leave holes, which go before they outnumber the calls: a long time-out must not
     /// keep a record of everyone who answered within it.
-    fn push_deadline(&mut self, deadline: Timestamp, ordinal: Ordinal, call: CallId) {
+    pub(super) fn push_deadline(&mut self, deadline: Timestamp, ordinal: Ordinal, call: CallId) {
         if self.deadlines.len() >= 2 * self.in_flight.len() + DEADLINE_HOLES {
             let in_flight = &self.in_flight;
             self.deadlines
@@ -865,16 +822,6 @@ impl MethodJob {
 
 /// Holes among deadlines that are not worth a walk.
 const DEADLINE_HOLES: usize = 1_000;
-
-fn payload_bytes(settled: &Settled) -> usize {
-    match &settled.outcome {
-        Outcome::Answered {
-            payload: Some(payload),
-            ..
-        } => payload.as_str().len(),
-        _ => 0,
-    }
-}
 
 fn index(space: Space) -> usize {
     match space {
