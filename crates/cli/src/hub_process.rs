@@ -133,6 +133,12 @@ impl HubProcess {
             .append(true)
             .open(&options.log_file)?;
         let mut command = Command::new(&options.program);
+        // The hub reads these as settings and refuses what it does not know; it gets its own below.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("FANFARE_") {
+                command.env_remove(name);
+            }
+        }
         command
             .arg("serve")
             .arg("--data-dir")
