@@ -42,6 +42,7 @@ async function main() {
     }
   };
   await Promise.all(Array.from({ length: FILES_AT_A_TIME }, worker));
+  writeResults(results);
   return summary(results, Date.now() - started);
 }
 
@@ -54,6 +55,16 @@ function install() {
   const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts'], { cwd: __dirname, stdio: 'inherit' });
   if (npm.status !== 0) throw new Error('npm ci failed');
   fs.writeFileSync(stamp, hash);
+}
+
+/** Leaves what ran, and what the SDKs offer, where FANFARE_CONFORMANCE_RESULTS says. */
+function writeResults(results) {
+  const file = process.env.FANFARE_CONFORMANCE_RESULTS;
+  if (!file) return;
+  const tests = results.flatMap(({ text }) => [...text.matchAll(/^(ok {3}|FAIL )(.*?)(?: \(\d+ ms\))?$/gm)])
+    .map(([, verdict, title]) => ({ title, ok: verdict.startsWith('ok') }));
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(file, JSON.stringify({ surface: require('./surface').surface(), tests }));
 }
 
 /** Runs one test file against a fresh hub. Never rejects: a hub that does not start is a failed file. */

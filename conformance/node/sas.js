@@ -30,4 +30,10 @@ function deviceToken(connectionString, { seconds, key } = {}) {
   return token({ resource: encodeURIComponent(`${HostName}/devices/${DeviceId}`), key: key ?? SharedAccessKey, seconds });
 }
 
-module.exports = { deviceToken, parts, serviceToken, token };
+/** A module's own token, from its registry entry. */
+function moduleToken(host, { deviceId, moduleId, authentication }, seconds) {
+  const resource = encodeURIComponent(`${host}/devices/${deviceId}/modules/${moduleId}`);
+  return token({ resource, key: authentication.symmetricKey.primaryKey, seconds });
+}
+
+module.exports = { deviceToken, moduleToken, parts, serviceToken, token };

@@ -1,4 +1,4 @@
-//! The project's menu: `cargo xtask test | tidy | conformance | kill | bench`.
+//! The project's menu: `cargo xtask test | tidy | conformance | surface | kill | bench`.
 //!
 //! Decides nothing about the product. Whatever needs a loop or a parser to check or build the tree
 //! is Rust here, so that it is tested like the rest and no shell script grows in its place.
@@ -8,6 +8,7 @@
 )]
 
 mod suite;
+mod surface;
 mod tidy;
 
 use std::path::Path;
@@ -47,6 +48,12 @@ enum Task {
         /// One language; both when absent.
         language: Option<Language>,
     },
+    /// What the last conformance run proved of the SDKs, method by method.
+    Surface {
+        /// Writes README's table anew.
+        #[arg(long)]
+        write: bool,
+    },
     /// The kill test against the release build.
     Kill,
     /// The measurements of the release build; what follows is handed to them.
@@ -68,6 +75,7 @@ fn main() -> ExitCode {
         Task::Test { skip, only } => suite::run(root, &Choice::from_flags(&skip, &only)),
         Task::Tidy => tidy::run(root),
         Task::Conformance { language } => suite::run(root, &conformance_stages(language)),
+        Task::Surface { write } => surface::run(root, write),
         Task::Kill => suite::run(root, &Choice::only(&[StageName::Release, StageName::Kill])),
         Task::Bench { arguments } => suite::bench(root, &arguments),
     };
@@ -86,7 +94,7 @@ fn conformance_stages(language: Option<Language>) -> Choice {
     match language {
         Some(Language::Node) => stages.push(StageName::Node),
         Some(Language::Python) => stages.push(StageName::Python),
-        None => stages.extend([StageName::Node, StageName::Python]),
+        None => stages.extend([StageName::Node, StageName::Python, StageName::Surface]),
     }
     Choice::only(&stages)
 }

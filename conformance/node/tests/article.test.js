@@ -30,7 +30,7 @@ describe('the article', () => {
   });
   after(() => devices.closeAll());
 
-  it('a method job on one device completes', async () => {
+  it('JobClient.scheduleDeviceMethod, JobClient.getJob: on one device, to the end', async () => {
     const { accepted, ended } = await scheduleLockDoor(connectionString, "deviceId = 'myDeviceId'");
     assert.equal(accepted.status, 'queued');
     assert.equal(ended.status, 'completed');
@@ -61,7 +61,7 @@ describe('the article', () => {
     }
   });
 
-  it('a twin job patches every device and notifies the connected ones', async () => {
+  it('JobClient.scheduleTwinUpdate: every device is patched, connected ones are told', async () => {
     const twins = await Promise.all(doors.map((door) => door.getTwin()));
     const told = twins.map((twin) => {
       // Listening subscribes; the event of a change carries the new value.

@@ -30,7 +30,7 @@ const call = async (deviceId, payload) =>
 const echoing = { methods: { echo: (request) => [200, request.payload] } };
 
 describe('a device', { concurrency: 6 }, () => {
-  it('reads its twin without metadata and tags', async () => {
+  it('device.Client.getTwin, device.Twin.get: without metadata and tags', async () => {
     const [string] = await devices.create('twin-get');
     await registry.updateTwin('twin-get', { tags: { hidden: 1 }, properties: { desired: { rate: { s: 5 } } } }, '*');
     const twin = await (await devices.connect(string)).getTwin();
@@ -40,7 +40,7 @@ describe('a device', { concurrency: 6 }, () => {
     assert.equal(twin.tags, undefined);
   });
 
-  it('hears desired changes, removals included', { timeout: 60_000 }, async () => {
+  it('device.Twin.enableTwinDesiredPropertiesUpdates: desired changes are heard, removals included', { timeout: 60_000 }, async () => {
     const client = await devices.createConnected('twin-hear');
     const twin = await client.getTwin();
     const versions = [];
@@ -73,7 +73,7 @@ describe('a device', { concurrency: 6 }, () => {
     assert.deepEqual(result.map((found) => found.deviceId), ['twin-report']);
   });
 
-  it('an illegal report fails with a message and the client lives on (line 5)', async () => {
+  it('line 5: an illegal report fails with a message and the client lives on', async () => {
     const client = await devices.createConnected('twin-illegal');
     const twin = await client.getTwin();
     for (const patch of [{ 'a.b': 1 }, { $own: 1 }, { 'a b': 1 }, { long: 'x'.repeat(4_097) }]) {
@@ -86,7 +86,7 @@ describe('a device', { concurrency: 6 }, () => {
     assert.deepEqual(client.faults, []);
   });
 
-  it('telemetry is acknowledged', { timeout: 60_000 }, async () => {
+  it('device.Client.sendEvent, device.Client.sendEventBatch: telemetry is acknowledged', { timeout: 60_000 }, async () => {
     const client = await devices.createConnected('telemetry');
     const message = new Message(JSON.stringify({ t: 21.5 }));
     message.messageId = 'id 1';
@@ -110,7 +110,7 @@ describe('a device', { concurrency: 6 }, () => {
 });
 
 describe('a cut connection', { concurrency: 6 }, () => {
-  it('a method before and after, with no action of the application (line 1)', { timeout: 60_000 }, async () => {
+  it('line 1: a method before and after, with no action of the application', { timeout: 60_000 }, async () => {
     const [string] = await devices.create('cut-method');
     const client = await devices.connect(string, echoing);
     assert.deepEqual(await call('cut-method', 'one'), { status: 200, payload: 'one' });
@@ -119,7 +119,7 @@ describe('a cut connection', { concurrency: 6 }, () => {
     assert.equal(client.calls.length, 2);
   });
 
-  it('twin reads and desired changes go on, though nothing is subscribed again (line 2)', { timeout: 60_000 }, async () => {
+  it('line 2: twin reads and desired changes go on, though nothing is subscribed again', { timeout: 60_000 }, async () => {
     const [string] = await devices.create('cut-twin');
     const client = await devices.connect(string);
     const twin = await client.getTwin();
@@ -159,7 +159,7 @@ describe('a cut connection', { concurrency: 6 }, () => {
 });
 
 describe('token renewal', () => {
-  it('two renewals, one with a call in flight; methods and twin go on (line 3)', { timeout: 90_000 }, async () => {
+  it('line 3: two renewals, one with a call in flight, methods and twin go on', { timeout: 90_000 }, async () => {
     const [string] = await devices.create('renews');
     // Tokens live 8 s and are renewed 5 s before their end: a new connection every 3 s.
     const provider = SharedAccessKeyAuthenticationProvider.fromConnectionString(string, 8, 5);

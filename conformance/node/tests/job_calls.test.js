@@ -83,7 +83,7 @@ async function schedulesAs({ call, operation, type, form }) {
 }
 
 describe('one job', () => {
-  it('getJob and cancelJob agree in both forms', async () => {
+  it('JobClient.getJob, JobClient.cancelJob: both forms agree', async () => {
     const jobId = newJobId();
     await client.scheduleTwinUpdate(jobId, '*', PATCH, inAnHour(), 60);
     const [fromCallback] = await called((done) => client.getJob(jobId, done));
@@ -119,7 +119,7 @@ describe('one job', () => {
     assert.equal((await waitForEnd(client, jobId)).status, 'completed');
   });
 
-  it('a token made beforehand works as well as a connection string', async () => {
+  it('JobClient.fromSharedAccessSignature: a token made beforehand works as well as a connection string', async () => {
     const text = await hub.connectionString('registryReadWrite');
     const bySignature = JobClient.fromSharedAccessSignature(serviceToken(text));
     const jobId = newJobId();
@@ -144,7 +144,7 @@ describe('createQuery', () => {
     for (const jobId of mine.completedTwin) await waitForEnd(client, jobId);
   });
 
-  it('pages by type and status in callback form, each job once', async () => {
+  it('JobClient.createQuery, Query.next: pages by type and status in callback form, each job once', async () => {
     const query = client.createQuery('scheduleUpdateTwin', 'completed', 2);
     const seen = [];
     while (query.hasMoreResults) {
@@ -203,12 +203,12 @@ describe('createQuery', () => {
     assert.deepEqual(await idsOf(undefined, 'canceled'), await idsOf(undefined, 'cancelled'));
   });
 
-  it('an unknown filter value is an ArgumentError', async () => {
+  it('JobClient.createQuery, Query.next, refused: an unknown filter value is an ArgumentError', async () => {
     await assert.rejects(client.createQuery(undefined, 'sleeping').next(), { name: 'ArgumentError' });
     await assert.rejects(client.createQuery('scheduleNothing').next(), { name: 'ArgumentError' });
   });
 
-  it('a hub without import or export jobs lists none', async () => {
+  it('Registry.listJobs: a hub without import or export jobs lists none', async () => {
     const registry = Registry.fromConnectionString(await hub.connectionString('iothubowner'));
     assert.deepEqual((await registry.listJobs()).responseBody, []);
   });

@@ -108,7 +108,7 @@ describe('cancel', { concurrency: 4 }, () => {
     await assertCancelRefused(jobId);
   });
 
-  it('after the end: refused', { timeout: 60_000 }, async () => {
+  it('JobClient.cancelJob, refused: after the end', { timeout: 60_000 }, async () => {
     const jobId = newJobId();
     await client.scheduleTwinUpdate(jobId, onDevices('nobody-here'), { etag: '*', tags: { a: 1 } });
     const job = await waitForEnd(client, jobId);

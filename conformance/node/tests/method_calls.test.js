@@ -40,7 +40,7 @@ function nested(error, status, code) {
 }
 
 describe('a direct method', { concurrency: 6 }, () => {
-  it('round trip in both forms of the call', async () => {
+  it('Client.invokeDeviceMethod: round trip in both forms of the call', async () => {
     const [fromCallback, response] = await called((done) => service.invokeDeviceMethod('echo', { methodName: 'echo', payload: { a: [1, 'é'] } }, done));
     assert.equal(response.statusCode, 200);
     assert.deepEqual(fromCallback, { status: 200, payload: { a: [1, 'é'] } });
@@ -53,7 +53,7 @@ describe('a direct method', { concurrency: 6 }, () => {
     });
   }
 
-  it('without a payload the handler sees null, not an automatic 400', async () => {
+  it('line 4: without a payload the handler sees null, not an automatic 400', async () => {
     const own = await devices.createConnected('no-payload', { methods: { look: () => [200, 'seen'] } });
     const params = { methodName: 'look', connectTimeoutInSeconds: 10 };
     assert.deepEqual(await invoke('no-payload', params), { status: 200, payload: 'seen' });
@@ -117,7 +117,7 @@ describe('a direct method', { concurrency: 6 }, () => {
     assert.equal(echo.calls.filter(({ name }) => name === 'silent').length, 1, 'nobody asks twice');
   });
 
-  it('an unknown device is DeviceNotFoundError', async () => {
+  it('Client.invokeDeviceMethod, refused: an unknown device is DeviceNotFoundError', async () => {
     await assert.rejects(invoke('nobody', { methodName: 'echo' }), { name: 'DeviceNotFoundError' });
   });
 

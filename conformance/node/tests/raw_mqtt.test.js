@@ -114,7 +114,7 @@ describe('a device that loses its right', { concurrency: 4 }, () => {
   }
 });
 
-describe('illegal publishes close the connection (line 15)', { concurrency: 4 }, () => {
+describe('illegal publishes close the connection', { concurrency: 4 }, () => {
   const publishes = {
     'QoS 2': ['devices/ID/messages/events/', 'x', { qos: 2 }],
     'telemetry of another device': ['devices/other/messages/events/', 'x', { qos: 1 }],
@@ -124,7 +124,7 @@ describe('illegal publishes close the connection (line 15)', { concurrency: 4 },
     'a property bag that cannot be decoded': ['devices/ID/messages/events/a=%zz', 'x', { qos: 1 }],
   };
   for (const [index, [what, [topic, payload, options]]] of Object.entries(publishes).entries()) {
-    it(what, async () => {
+    it(`line 15: ${what} closes the connection`, async () => {
       const deviceId = `illegal-${index}`;
       const client = await connectRaw(await create(deviceId));
       throwPacket(client, topic.replace('ID', deviceId), payload, options);
@@ -132,7 +132,7 @@ describe('illegal publishes close the connection (line 15)', { concurrency: 4 },
     });
   }
 
-  it('a subscription to another device closes too', async () => {
+  it('line 15: a subscription to another device closes the connection', async () => {
     const client = await connectRaw(await create('illegal-subscribe'));
     client.subscribe('devices/other/messages/devicebound/#', { qos: 1 }, () => {});
     await closed(client);

@@ -41,7 +41,7 @@ describe('a taken job id', () => {
     assert.equal(jobStatus.status, 'completed');
   });
 
-  it('another request under the id is a conflict', async () => {
+  it('JobClient.scheduleTwinUpdate, JobClient.scheduleDeviceMethod, refused: another request under the id is a conflict', async () => {
     const jobId = newJobId();
     await client.scheduleTwinUpdate(jobId, NOBODY, PATCH);
     const conflict = refusedAs('DeviceAlreadyExistsError', 409, 'JobAlreadyExists');
@@ -112,7 +112,7 @@ describe('a bad request', () => {
     assert.equal((await put(good, { token: '' })).status, 401);
   });
 
-  it('an unknown job is a plain "Not found" with JobNotFound in its body', async () => {
+  it('JobClient.getJob, refused: an unknown job is a plain "Not found" with JobNotFound in its body', async () => {
     await assert.rejects(client.getJob('never-scheduled'), refusedAs('Error', 404, 'JobNotFound'));
   });
 });

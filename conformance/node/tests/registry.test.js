@@ -15,7 +15,7 @@ before(async () => {
 const bytesOf = (key) => Buffer.from(key, 'base64').length;
 
 describe('identities', { concurrency: 4 }, () => {
-  it('create makes both keys, get and update see the same device, delete removes it', async () => {
+  it('Registry.create, Registry.get, Registry.update, Registry.delete: a device comes, changes and goes', async () => {
     const [created, response] = await called((done) => registry.create({ deviceId: 'one' }, done));
     assert.equal(response.statusCode, 200);
     assert.equal(created.deviceId, 'one');
@@ -45,7 +45,7 @@ describe('identities', { concurrency: 4 }, () => {
     await assert.rejects(registry.getTwin('one'), { name: 'DeviceNotFoundError' });
   });
 
-  it('a taken id, a missing id and a bad id have their own errors', async () => {
+  it('Registry.create, Registry.update, Registry.get, Registry.delete, refused: a taken id, a missing id and a bad id have their own errors', async () => {
     await registry.create({ deviceId: 'taken' });
     await assert.rejects(registry.create({ deviceId: 'taken' }), (error) => {
       assert.equal(error.name, 'DeviceAlreadyExistsError');
@@ -85,13 +85,13 @@ describe('identities', { concurrency: 4 }, () => {
     assert.equal(responseBody.authentication.x509Thumbprint.primaryThumbprint, primaryThumbprint);
   });
 
-  it('list returns devices', async () => {
+  it('Registry.list: devices are there', async () => {
     await registry.create({ deviceId: 'listed' });
     const { responseBody } = await registry.list();
     assert.ok(responseBody.some((device) => device.deviceId === 'listed'));
   });
 
-  it('bulk create, update and delete', async () => {
+  it('Registry.addDevices, Registry.updateDevices, Registry.removeDevices: many at once', async () => {
     const ids = ['bulk-1', 'bulk-2', 'bulk-3'];
     const good = (reply) => {
       assert.equal(reply.isSuccessful, true);
@@ -112,7 +112,7 @@ describe('identities', { concurrency: 4 }, () => {
     await assert.rejects(registry.get('bulk-1'), { name: 'DeviceNotFoundError' });
   });
 
-  it('a bulk call with one bad item tells which, and does the others', async () => {
+  it('Registry.addDevices, Registry.updateDevices, Registry.removeDevices, refused: one bad item is named, the others are done', async () => {
     await registry.create({ deviceId: 'bulk-there' });
     await assert.rejects(registry.addDevices([{ deviceId: 'bulk-there' }, { deviceId: 'bulk-new' }]), (error) => {
       assert.equal(error.name, 'ArgumentError');
@@ -133,7 +133,7 @@ describe('twins', { concurrency: 4 }, () => {
     return (await registry.getTwin(deviceId)).responseBody;
   };
 
-  it('a new twin is empty and at version 1', async () => {
+  it('Registry.getTwin: a new twin is empty and at version 1', async () => {
     const twin = await fresh('twin-new');
     assert.deepEqual(twin.tags, {});
     assert.equal(twin.properties.desired.$version, 1);
@@ -144,7 +144,7 @@ describe('twins', { concurrency: 4 }, () => {
     assert.ok(twin.etag);
   });
 
-  it('a patch merges, null removes, arrays are replaced, versions move by one', async () => {
+  it('Registry.updateTwin: a patch merges, null removes, arrays are replaced, versions move by one', async () => {
     await fresh('twin-merge');
     const patch = async (body) => (await registry.updateTwin('twin-merge', body, '*')).responseBody;
     let twin = await patch({ tags: { site: { floor: 1, door: 'a' } }, properties: { desired: { rate: { a: 1, b: 2 }, list: [1, 2, 3] } } });
@@ -165,7 +165,7 @@ describe('twins', { concurrency: 4 }, () => {
     assert.equal(twin.properties.desired.$version, 5);
   });
 
-  it('etags guard: a fresh one passes, an old one is InvalidEtagError', async () => {
+  it('Twin.get, Twin.update, Twin.toJSON: the Twin object carries its etag along', async () => {
     const twin = await fresh('twin-etag');
     const [updated] = await called((done) => registry.updateTwin('twin-etag', { tags: { a: 1 } }, twin.etag, done));
     assert.notEqual(updated.etag, twin.etag);
@@ -175,9 +175,22 @@ describe('twins', { concurrency: 4 }, () => {
     assert.equal(updated.tags.a, 3, 'the Twin object of the SDK carries its etag along');
     await updated.update({ tags: { a: 4 } });
     assert.equal((await updated.get()).result.tags.a, 4);
+    assert.equal(JSON.parse(JSON.stringify(updated)).deviceId, 'twin-etag');
   });
 
-  it('limits: refused with a reason, nothing changes', async () => {
+  it('Twin.update, Twin.get, Registry.getTwin, refused: an old etag, a bad patch, a device that is gone', async () => {
+    await fresh('twin-gone');
+    const { responseBody: first } = await registry.getTwin('twin-gone');
+    const { responseBody: second } = await registry.getTwin('twin-gone');
+    await first.update({ tags: { a: 1 } });
+    await assert.rejects(second.update({ tags: { a: 2 } }), { name: 'InvalidEtagError' });
+    await assert.rejects(first.update({ tags: { 'a.b': 1 } }), { name: 'ArgumentError' });
+    await registry.delete('twin-gone');
+    await assert.rejects(first.get(), { name: 'DeviceNotFoundError' });
+    await assert.rejects(registry.getTwin('twin-gone'), { name: 'DeviceNotFoundError' });
+  });
+
+  it('Registry.updateTwin, refused: limits have a reason, nothing changes', async () => {
     const twin = await fresh('twin-limits');
     const deep = (levels) => (levels === 0 ? 1 : { d: deep(levels - 1) });
     const bad = [
@@ -215,7 +228,7 @@ describe('queries', { concurrency: 4 }, () => {
     return (await query.next()).result.map((twin) => twin.deviceId).sort();
   };
 
-  it('nextAsTwin pages through, promise and callback', async () => {
+  it('Registry.createQuery, Query.nextAsTwin: pages through, promise and callback', async () => {
     const text = "SELECT * FROM devices WHERE tags.set = 'q'";
     const all = Array.from({ length: 7 }, (_, n) => `q-${n + 1}`);
     const byPromise = registry.createQuery(text, 3);
@@ -268,7 +281,7 @@ describe('queries', { concurrency: 4 }, () => {
     assert.deepEqual((await registry.createQuery("SELECT * FROM devices WHERE deviceId = 'just-now'").next()).result, []);
   });
 
-  it('a bad query and a foreign token are ArgumentErrors', async () => {
+  it('Registry.createQuery, Query.next, Query.nextAsTwin, refused: a bad query and a foreign token are ArgumentErrors', async () => {
     await assert.rejects(registry.createQuery('SELECT * FROM nowhere').next(), { name: 'ArgumentError' });
     await assert.rejects(registry.createQuery('SELECT FROM devices').next(), { name: 'ArgumentError' });
     const first = await registry.createQuery("SELECT * FROM devices WHERE tags.set = 'q'", 2).next();

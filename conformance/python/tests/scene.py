@@ -9,6 +9,7 @@ import unittest
 from azure.iot.device import IoTHubDeviceClient, MethodResponse
 from azure.iot.hub import IoTHubJobManager, IoTHubRegistryManager
 from azure.iot.hub.models import QuerySpecification
+from msrest.exceptions import HttpOperationError
 
 import suite
 
@@ -50,6 +51,17 @@ class Scene(unittest.TestCase):
         client.connect()
         client.on_method_request_received = answer
         return client
+
+    def assert_refused(self, status, code, call):
+        """`call` is answered with this HTTP status and the contract's name for the error."""
+        self.assertIn(f"ErrorCode:{code};", self.assert_http(status, call))
+
+    def assert_http(self, status, call):
+        """`call` is answered with this HTTP status; returns the body."""
+        with self.assertRaises(HttpOperationError) as raised:
+            call()
+        self.assertEqual(raised.exception.response.status_code, status)
+        return raised.exception.response.text
 
     def rows(self, job_id):
         """The rows of a job by device id, read page by page."""

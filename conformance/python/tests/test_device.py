@@ -27,7 +27,7 @@ class Devices(Scene):
         self.registry.update_twin(device_id, Twin(properties=TwinProperties(desired=desired)))
 
     def test_methods_go_on_after_a_cut(self):
-        """Line 1."""
+        """line 1: methods go on after a cut"""
         key = self.create("py-cut")
         client = self.connect("py-cut", key)
         self.assertEqual(self.call("py-cut", {"n": 1}), {"n": 1})
@@ -36,7 +36,7 @@ class Devices(Scene):
         self.assertEqual(len(client.calls), 2)
 
     def test_twin_goes_on_after_a_cut(self):
-        """Line 2."""
+        """line 2: the twin goes on after a cut"""
         key = self.create("py-cut-twin")
         client = self.connect("py-cut-twin", key)
         heard = Heard()
@@ -48,7 +48,10 @@ class Devices(Scene):
         self.assertEqual(client.get_twin()["desired"], {"step": 1, "$version": 2})
 
     def test_tokens_renew_twice(self):
-        """Line 3: the SDK renews 120 s before the end, so a life of 124 s means a new connection every 4 s."""
+        """line 3: tokens renew twice
+
+        The SDK renews 120 s before the end, so a life of 124 s means a new connection every 4 s.
+        """
         key = self.create("py-renew")
         client = self.connect("py-renew", key, sastoken_ttl=124)
         self.assertEqual(self.call("py-renew", "before"), "before")
@@ -56,7 +59,7 @@ class Devices(Scene):
         self.assertEqual(self.call("py-renew", "after"), "after")
 
     def test_an_illegal_report_raises_and_the_client_lives(self):
-        """Line 5."""
+        """line 5, IoTHubDeviceClient.patch_twin_reported_properties, refused: an illegal report raises and the client lives"""
         client = self.connect("py-illegal", self.create("py-illegal"))
         for patch in ({"a.b": 1}, {"$own": 1}, {"long": "x" * 4097}):
             with self.assertRaises(ClientError) as raised:
@@ -67,7 +70,10 @@ class Devices(Scene):
         self.assertEqual((reported["fine"], reported["$version"]), (True, 2))
 
     def test_tls_1_2_is_enough(self):
-        """Line 6: this SDK offers nothing newer (its context is PROTOCOL_TLSv1_2); the raw one proves the version."""
+        """line 6: TLS 1.2 is enough
+
+        This SDK offers nothing newer (its context is PROTOCOL_TLSv1_2); the raw one proves the version.
+        """
         key = self.create("py-tls")
         old = Connection(self.hub, "py-tls", key, maximum_tls=ssl.TLSVersion.TLSv1_2)
         self.assertEqual((old.tls, old.code), ("TLSv1.2", 0))
@@ -76,6 +82,7 @@ class Devices(Scene):
         old.wait_closed()
 
     def test_telemetry_is_acknowledged(self):
+        """IoTHubDeviceClient.send_message: telemetry is acknowledged"""
         client = self.connect("py-telemetry", self.create("py-telemetry"))
         message = Message('{"t": 1}', message_id="id 1", content_encoding="utf-8", content_type="application/json")
         message.custom_properties["a b"] = "c/d&e"
@@ -83,6 +90,7 @@ class Devices(Scene):
             client.send_message(message)
 
     def test_a_wrong_key_is_a_credential_error(self):
+        """IoTHubDeviceClient.connect, refused: a wrong key is a credential error"""
         self.create("py-wrong")
         with self.assertRaises(CredentialError):
             self.connect("py-wrong", "d3Jvbmcga2V5IHdyb25nIGtleSB3cm9uZyBrZXkhISE=")

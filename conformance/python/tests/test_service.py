@@ -27,6 +27,7 @@ def in_an_hour():
 
 class Jobs(Scene):
     def test_a_method_job_reaches_a_device_and_leaves_its_row(self):
+        """IoTHubJobManager.create_scheduled_job, IoTHubJobManager.from_connection_string: a method job reaches a device and leaves its row"""
         self.connect("py-method", self.create("py-method"))
         self.create("py-method-off")
         job_id = new_job_id()
@@ -71,6 +72,7 @@ class Jobs(Scene):
         self.assertEqual((twin.tags, twin.properties.desired["floor"]), ({"ring": 2}, 3))
 
     def test_the_list_is_what_this_sdk_can_parse(self):
+        """IoTHubJobManager.query_scheduled_jobs, IoTHubJobManager.get_scheduled_job, IoTHubJobManager.cancel_scheduled_job: the list is what this SDK can parse"""
         job_id = new_job_id()
         request = JobRequest(
             type="scheduleUpdateTwin",
@@ -90,21 +92,40 @@ class Jobs(Scene):
         self.assertIn(job_id, [job["jobId"] for job in listed])
 
     def test_refusals_are_http_errors_with_a_readable_body(self):
+        """IoTHubJobManager.create_scheduled_job, IoTHubJobManager.get_scheduled_job, IoTHubRegistryManager.get_device, refused: HTTP errors with a readable body"""
         patch = Twin(etag="*", tags={"a": 1})
         request = JobRequest(type="scheduleUpdateTwin", update_twin=patch, query_condition="tags.a = ")
         self.assert_refused(400, "ArgumentInvalid", lambda: self.jobs.create_scheduled_job(new_job_id(), request))
         self.assert_refused(404, "JobNotFound", lambda: self.jobs.get_scheduled_job("never-scheduled"))
         self.assert_refused(404, "DeviceNotFound", lambda: self.registry.get_device("nobody"))
 
-    def assert_refused(self, status, code, call):
-        with self.assertRaises(HttpOperationError) as raised:
-            call()
-        self.assertEqual(raised.exception.response.status_code, status)
-        self.assertIn(f"ErrorCode:{code};", raised.exception.response.text)
+
+class MoreOfJobs(Scene):
+    def test_lists_and_cancels_are_refused(self):
+        """IoTHubJobManager.cancel_scheduled_job, IoTHubJobManager.query_scheduled_jobs, refused: unknown, ended, a status that is none"""
+        self.assert_refused(404, "JobNotFound", lambda: self.jobs.cancel_scheduled_job("never-scheduled"))
+        job_id = new_job_id()
+        patch = Twin(etag="*", tags={"a": 1})
+        request = JobRequest(type="scheduleUpdateTwin", update_twin=patch, query_condition="deviceId = 'nobody'")
+        self.jobs.create_scheduled_job(job_id, request)
+        self.wait_for_end(job_id)
+        cancel = lambda: self.jobs.cancel_scheduled_job(job_id)
+        self.assert_refused(405, "OperationNotAllowedInCurrentState", cancel)
+        self.assert_refused(400, "ArgumentInvalid", lambda: self.jobs.query_scheduled_jobs(None, "sleeping"))
+
+    def test_a_method_is_called(self):
+        """IoTHubRegistryManager.invoke_device_method: a device answers"""
+        self.connect("py-called", self.create("py-called"))
+        method = CloudToDeviceMethod(
+            method_name="echo", payload={"n": 1}, response_timeout_in_seconds=20, connect_timeout_in_seconds=20
+        )
+        result = self.registry.invoke_device_method("py-called", method)
+        self.assertEqual((result.status, result.payload), (200, {"n": 1}))
 
 
 class RegistryAndTwins(Scene):
     def test_identities_come_and_go(self):
+        """IoTHubRegistryManager.create_device_with_sas, IoTHubRegistryManager.update_device_with_sas, IoTHubRegistryManager.get_device, IoTHubRegistryManager.get_devices, IoTHubRegistryManager.delete_device: identities come and go"""
         key = self.create("py-identity")
         device = self.registry.get_device("py-identity")
         updated = self.registry.update_device_with_sas("py-identity", device.etag, key, key, "disabled")
@@ -118,6 +139,7 @@ class RegistryAndTwins(Scene):
             self.registry.get_device("py-identity")
 
     def test_bulk_creates(self):
+        """IoTHubRegistryManager.bulk_create_or_update_devices: bulk creates, and names what failed"""
         bulk = [ExportImportDevice(id=f"py-bulk-{n}", import_mode="create", status="enabled") for n in range(3)]
         self.assertTrue(self.registry.bulk_create_or_update_devices(bulk).is_successful)
         again = self.registry.bulk_create_or_update_devices(bulk)
@@ -125,6 +147,7 @@ class RegistryAndTwins(Scene):
         self.assertEqual([each.error_code for each in again.errors], ["DeviceAlreadyExists"] * 3)
 
     def test_twins_merge_and_guard_their_etag(self):
+        """IoTHubRegistryManager.get_twin, IoTHubRegistryManager.update_twin: twins merge and guard their etag"""
         self.create("py-merge")
         twin = self.registry.get_twin("py-merge")
         patch = Twin(tags={"a": 1, "b": 2}, properties=TwinProperties(desired={"x": {"y": 1}}))
@@ -137,6 +160,7 @@ class RegistryAndTwins(Scene):
         self.assertEqual(raised.exception.response.status_code, 412)
 
     def test_queries_page(self):
+        """IoTHubRegistryManager.query_iot_hub: queries page"""
         for n in range(3):
             self.create(f"py-query-{n}")
             self.registry.update_twin(f"py-query-{n}", Twin(tags={"set": "py-query"}))

@@ -18,6 +18,7 @@ use clap::ValueEnum;
 
 use self::command::CommandLine;
 use self::tally::Tally;
+use crate::surface;
 
 /// The measurements of `cargo xtask bench`: a verb of the release binary.
 const BENCH: [&str; 6] = ["run", "--release", "-p", "fanfare-cli", "--", "bench"];
@@ -50,6 +51,8 @@ pub(crate) enum StageName {
     Node,
     /// The Python SDKs.
     Python,
+    /// What both runs proved, method by method.
+    Surface,
 }
 
 impl StageName {
@@ -63,7 +66,7 @@ impl StageName {
     /// test ends the run, not to police speed.
     fn limit(self) -> Duration {
         let minutes = match self {
-            StageName::Fmt | StageName::Tidy => 2,
+            StageName::Fmt | StageName::Tidy | StageName::Surface => 2,
             StageName::Ensure | StageName::Node | StageName::Python => 10,
             // A slow machine that compiles everything is not a failure.
             StageName::Clippy | StageName::Unit | StageName::Doc => 30,
@@ -159,14 +162,23 @@ fn run_stage(root: &Path, stage: StageName) -> anyhow::Result<(bool, Tally)> {
             return Ok((ensure::run(root, stage.limit())?, Tally::default()));
         }
         StageName::Tidy => return Ok((crate::tidy::run(root)?, Tally::default())),
+        StageName::Surface => return Ok((surface::run(root, false)?, Tally::default())),
         StageName::Fmt => vec![CommandLine::cargo(["fmt", "--all", "--check"])],
         StageName::Clippy => vec![clippy()],
         StageName::Unit => vec![unit(root)?],
         StageName::Doc => vec![CommandLine::cargo(["test", "--workspace", "--doc"])],
         StageName::Release => vec![release()],
         StageName::Kill => vec![kill(root)],
-        StageName::Node => vec![sdk(root, "node", "conformance/node/run.js")],
-        StageName::Python => vec![sdk(root, "python3", "conformance/python/run.py")],
+        StageName::Node => vec![sdk(
+            root,
+            "node",
+            "conformance/node/run.js",
+            surface::RESULTS[0],
+        )],
+        StageName::Python => {
+            let results = surface::RESULTS[1];
+            vec![sdk(root, "python3", "conformance/python/run.py", results)]
+        }
     };
     let mut total = Tally::default();
     for line in commands {
@@ -241,9 +253,11 @@ fn kill(root: &Path) -> CommandLine {
     CommandLine::cargo(line).environment("FANFARE_BIN", binary(root))
 }
 
-/// The SDK suites install their pinned packages themselves.
-fn sdk(root: &Path, interpreter: &str, script: &str) -> CommandLine {
-    CommandLine::new(interpreter, [script]).environment("FANFARE_BIN", binary(root))
+/// The SDK suites install their pinned packages themselves, and leave what they proved in `results`.
+fn sdk(root: &Path, interpreter: &str, script: &str, results: &str) -> CommandLine {
+    CommandLine::new(interpreter, [script])
+        .environment("FANFARE_BIN", binary(root))
+        .environment("FANFARE_CONFORMANCE_RESULTS", root.join(results))
 }
 
 /// The absolute path of the release binary, wherever the scripts change to.
@@ -268,7 +282,7 @@ mod tests {
         let choice = Choice::from_flags(&[], &[]);
         assert_eq!(choice.0, StageName::value_variants());
         assert_eq!(choice.0.first(), Some(&StageName::Ensure));
-        assert_eq!(choice.0.last(), Some(&StageName::Python));
+        assert_eq!(choice.0.last(), Some(&StageName::Surface));
     }
 
     #[test]

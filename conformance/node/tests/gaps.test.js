@@ -1,0 +1,34 @@
+// What the hub does not do yet, tried: each call of `known-gaps.toml` that can be made at all must still fail,
+// so that a gap which closes is noticed and leaves the list.
+'use strict';
+
+const assert = require('node:assert/strict');
+const { before, describe, it } = require('node:test');
+const { Client, DigitalTwinClient, IoTHubTokenCredentials, JobClient, Registry } = require('azure-iothub');
+const { hub } = require('../link');
+
+let owner;
+before(async () => {
+  owner = await hub.connectionString('iothubowner');
+});
+
+const credential = { getToken: async () => ({ token: 'e30.e30.x', expiresOnTimestamp: Date.now() + 3_600_000 }) };
+
+describe('still refused', { concurrency: 4 }, () => {
+  it('the AMQP connection of the service client', { timeout: 60_000 }, async () => {
+    const client = Client.fromConnectionString(owner);
+    client.setRetryPolicy({ shouldRetry: () => false, nextRetryTimeout: () => 0 });
+    await assert.rejects(client.open());
+  });
+
+  it('bearer tokens', async () => {
+    const unauthorized = { name: 'UnauthorizedError' };
+    await assert.rejects(Registry.fromTokenCredential(hub.address, credential).list(), unauthorized);
+    await assert.rejects(JobClient.fromTokenCredential(hub.address, credential).getJob('j'), unauthorized);
+  });
+
+  it('digital twins', async () => {
+    const client = new DigitalTwinClient(new IoTHubTokenCredentials(owner));
+    await assert.rejects(client.getDigitalTwin('nobody'));
+  });
+});
