@@ -7,6 +7,7 @@
     reason = "a command-line tool that talks to whoever started it"
 )]
 
+mod reference;
 mod suite;
 mod surface;
 mod tidy;
@@ -54,6 +55,8 @@ enum Task {
         #[arg(long)]
         write: bool,
     },
+    /// Makes the pages of docs/reference that repeat what the code declares.
+    Reference,
     /// The kill test against the release build.
     Kill,
     /// The measurements of the release build; what follows is handed to them.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
     let outcome = match Menu::parse().task {
         Task::Test { skip, only } => suite::run(root, &Choice::from_flags(&skip, &only)),
         Task::Tidy => tidy::run(root),
+        Task::Reference => reference::write(root),
         Task::Conformance { language } => suite::run(root, &conformance_stages(language)),
         Task::Surface { write } => surface::run(root, write),
         Task::Kill => suite::run(root, &Choice::only(&[StageName::Release, StageName::Kill])),

@@ -264,6 +264,7 @@ fn may_be_refused(name: &str, method: &str) -> bool {
         "toJSON",
         "fromConnectionString",
         "fromSharedAccessSignature",
+        "fromAuthenticationProvider",
         "updateSharedAccessSignature",
         "onDeviceMethod",
         "onMethod",

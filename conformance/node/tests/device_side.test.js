@@ -86,7 +86,7 @@ describe('a device', { concurrency: 6 }, () => {
     assert.deepEqual(client.faults, []);
   });
 
-  it('device.Client.sendEvent, device.Client.sendEventBatch: telemetry is acknowledged', { timeout: 60_000 }, async () => {
+  it('device.Client.sendEvent: telemetry is acknowledged', { timeout: 60_000 }, async () => {
     const client = await devices.createConnected('telemetry');
     const message = new Message(JSON.stringify({ t: 21.5 }));
     message.messageId = 'id 1';
@@ -159,7 +159,7 @@ describe('a cut connection', { concurrency: 6 }, () => {
 });
 
 describe('token renewal', () => {
-  it('line 3: two renewals, one with a call in flight, methods and twin go on', { timeout: 90_000 }, async () => {
+  it('line 3, device.Client.fromAuthenticationProvider: two renewals, one with a call in flight, methods and twin go on', { timeout: 90_000 }, async () => {
     const [string] = await devices.create('renews');
     // Tokens live 8 s and are renewed 5 s before their end: a new connection every 3 s.
     const provider = SharedAccessKeyAuthenticationProvider.fromConnectionString(string, 8, 5);

@@ -198,7 +198,7 @@ describe('twins', { concurrency: 4 }, () => {
       { tags: { 'a b': 1 } },
       { properties: { desired: { $dollar: 1 } } },
       { properties: { desired: { long: 'x'.repeat(4_097) } } },
-      { properties: { desired: deep(11) } },
+      { properties: { desired: deep(12) } },
       { tags: Object.fromEntries([1, 2, 3].map((n) => [`t${n}`, 'x'.repeat(4_000)])) },
       { properties: { desired: { big: 4503599627370496 } } },
     ];
@@ -210,7 +210,7 @@ describe('twins', { concurrency: 4 }, () => {
       });
     }
     assert.equal((await registry.getTwin('twin-limits')).responseBody.etag, twin.etag);
-    await registry.updateTwin('twin-limits', { properties: { desired: deep(10) } }, '*');
+    await registry.updateTwin('twin-limits', { properties: { desired: deep(11) } }, '*');
   });
 });
 

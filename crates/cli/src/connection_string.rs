@@ -20,6 +20,9 @@ pub(crate) struct ConnectionStringArgs {
     /// The device whose string is printed.
     #[arg(long, value_name = "ID")]
     device: Option<String>,
+    /// The module of that device whose string is printed instead.
+    #[arg(long, value_name = "ID", requires = "device")]
+    module: Option<String>,
     /// The hub's data folder.
     #[arg(long, value_name = "DIR", default_value = "./fanfare-data")]
     data_dir: PathBuf,
@@ -28,7 +31,9 @@ pub(crate) struct ConnectionStringArgs {
 /// Prints the connection string and nothing else.
 pub(crate) fn run(args: ConnectionStringArgs) -> anyhow::Result<()> {
     let text = match &args.device {
-        Some(device) => serve::device_connection_string(&args.data_dir, device)?,
+        Some(device) => {
+            serve::device_connection_string(&args.data_dir, device, args.module.as_deref())?
+        }
         None => serve::policy_connection_string(&args.data_dir, &args.policy)?,
     };
     writeln!(std::io::stdout(), "{text}")?;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stderr, reason = "errors are printed here, once")]
 
+mod backup;
 mod connection_string;
 mod serve;
 
@@ -25,9 +26,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run a hub node.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Print the connection string of a policy or a device, from a data folder.
     ConnectionString(connection_string::ConnectionStringArgs),
+    /// Copy a hub's data folder while the hub runs.
+    Backup(backup::BackupArgs),
+    /// Make a new data folder of a backup.
+    Restore(backup::RestoreArgs),
     /// See a hub, fifty simulated devices and two jobs at work, from nothing to a table of outcomes.
     Demo(demo::DemoArgs),
     /// Run simulated devices against a hub.
@@ -47,8 +52,10 @@ fn main() -> ExitCode {
             .init();
     }
     let done = match verb {
-        Verb::Serve(args) => serve::run(args),
+        Verb::Serve(args) => serve::run(*args),
         Verb::ConnectionString(args) => connection_string::run(args),
+        Verb::Backup(args) => backup::backup(args),
+        Verb::Restore(args) => backup::restore(args),
         Verb::Demo(args) => demo::run(args),
         Verb::Fleet(args) => fleet::run(args),
         Verb::Bench(args) => bench::run(args),

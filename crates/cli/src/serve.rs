@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use fanfare_server::{Config, Flags, Node, connection_string, shutdown, telemetry};
+use fanfare_server::{
+    Config, Flags, Node, Profile, backup, connection_string, shutdown, telemetry,
+};
 use fanfare_wire::{Secret, connection_string::ConnectionString};
 
 /// Arguments of `fanfare serve`. Each is also an environment variable, `FANFARE_` and the name in capitals,
@@ -51,6 +53,43 @@ pub(crate) struct ServeArgs {
     /// How many days the history of ended jobs is kept [default: 30].
     #[arg(long, value_name = "DAYS")]
     job_history_days: Option<u32>,
+    /// The limits to impose: open, azure-s1, azure-s2 or azure-s3 [default: open].
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Units of the profile's tier, for the numbers that grow with them [default: 1].
+    #[arg(long, value_name = "N")]
+    units: Option<u32>,
+    /// Jobs active at once: a number or unlimited [default: the profile's].
+    #[arg(long, value_name = "N")]
+    jobs_at_once: Option<String>,
+    /// Device operations that all jobs together begin in a second: a number or unlimited [default: the profile's].
+    #[arg(long, value_name = "N")]
+    job_device_operations_per_second: Option<String>,
+    /// Whether a running job may be cancelled: true or false [default: the profile's].
+    #[arg(long, value_name = "BOOL")]
+    cancel_while_running: Option<String>,
+    /// Characters of a job's condition and of a query: a number or unlimited [default: the profile's].
+    #[arg(long, value_name = "N")]
+    condition_chars_max: Option<String>,
+    /// Seconds in which the same PUT of a job is a retry, 0 for never [default: the profile's].
+    #[arg(long, value_name = "SECONDS")]
+    job_retry_window: Option<u32>,
+    /// Whether Python's SDK gets the list of jobs in a form it can read: true or false [default: the profile's].
+    #[arg(long, value_name = "BOOL")]
+    python_job_list: Option<String>,
+    /// Host that imports and exports may speak to without TLS, besides loopback addresses; may be repeated.
+    #[arg(long, value_name = "HOST")]
+    blob_plain_hosts: Vec<String>,
+    /// S3 endpoint of imports and exports [default: Amazon's, or AWS_ENDPOINT_URL].
+    #[arg(long, value_name = "URL")]
+    s3_endpoint: Option<String>,
+    /// Region of the S3 endpoint [default: us-east-1, or AWS_REGION].
+    #[arg(long, value_name = "REGION")]
+    s3_region: Option<String>,
+    /// Access key id for S3; its secret and a session token are settings too, but no flags, which others can see
+    /// [default: AWS_ACCESS_KEY_ID].
+    #[arg(long, value_name = "ID")]
+    s3_access_key_id: Option<String>,
     /// Check the configuration, say what is wrong with it, and end.
     #[arg(long)]
     check: bool,
@@ -98,6 +137,18 @@ impl From<ServeArgs> for Flags {
             log_format: args.log_format,
             log_filter: args.log_filter,
             job_history_days: args.job_history_days,
+            profile: args.profile,
+            units: args.units,
+            jobs_at_once: args.jobs_at_once,
+            job_device_operations_per_second: args.job_device_operations_per_second,
+            cancel_while_running: args.cancel_while_running,
+            condition_chars_max: args.condition_chars_max,
+            job_retry_window: args.job_retry_window,
+            blob_plain_hosts: args.blob_plain_hosts,
+            s3_endpoint: args.s3_endpoint,
+            s3_region: args.s3_region,
+            s3_access_key_id: args.s3_access_key_id,
+            python_job_list: args.python_job_list,
         }
     }
 }
@@ -107,9 +158,58 @@ pub(crate) fn policy_connection_string(data_dir: &Path, policy: &str) -> anyhow:
     Ok(connection_string::of_policy(data_dir, policy)?)
 }
 
-/// The connection string of a device, from a data folder.
-pub(crate) fn device_connection_string(data_dir: &Path, device: &str) -> anyhow::Result<String> {
-    Ok(connection_string::of_device(data_dir, device)?)
+/// The connection string of a device or of a module on it, from a data folder.
+pub(crate) fn device_connection_string(
+    data_dir: &Path,
+    device: &str,
+    module: Option<&str>,
+) -> anyhow::Result<String> {
+    Ok(connection_string::of_identity(data_dir, device, module)?)
+}
+
+/// What a backup or a restore did.
+pub(crate) struct BackedUp {
+    /// When the backup was begun, UTC.
+    pub(crate) created: String,
+    /// Bytes of all its files.
+    pub(crate) bytes: u64,
+    /// How many files.
+    pub(crate) files: usize,
+    /// The format of the store's tables.
+    pub(crate) store_format: u32,
+    /// The term of the store: as copied, or as restored.
+    pub(crate) term: u32,
+}
+
+/// Copies a data folder while its hub runs; `progress` hears the bytes done and those in all.
+pub(crate) fn backup(
+    data_dir: &Path,
+    to: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> anyhow::Result<BackedUp> {
+    let manifest = backup::backup(data_dir, to, &mut |at| progress(at.done, at.total))?;
+    let term = manifest.store.term;
+    Ok(backed_up(manifest, term))
+}
+
+/// Makes a data folder of a backup.
+pub(crate) fn restore(
+    from: &Path,
+    data_dir: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> anyhow::Result<BackedUp> {
+    let restored = backup::restore(from, data_dir, &mut |at| progress(at.done, at.total))?;
+    Ok(backed_up(restored.manifest, restored.term))
+}
+
+fn backed_up(manifest: backup::Manifest, term: u32) -> BackedUp {
+    BackedUp {
+        bytes: manifest.bytes(),
+        files: manifest.files.len(),
+        store_format: manifest.store.format,
+        created: manifest.created,
+        term,
+    }
 }
 
 /// What a newcomer needs to go on.
@@ -133,6 +233,10 @@ fn banner(node: &Node) -> anyhow::Result<String> {
             writeln!(text, "  {what:<26} {address}")?;
         }
     }
+    let profile = &node.hub().profile;
+    if *profile != Profile::open() {
+        writeln!(text, "\n{}", limits(profile))?;
+    }
     write!(
         text,
         "
@@ -154,6 +258,24 @@ Ctrl-C stops the hub.
 "
     )?;
     Ok(text)
+}
+
+/// The limits in force, for whoever meets one of them.
+fn limits(profile: &Profile) -> String {
+    let jobs = &profile.jobs;
+    let number = |bound: Option<u32>| bound.map_or("any number of".to_owned(), |n| n.to_string());
+    let cancels = match jobs.cancel_while_running {
+        true => "also while they run",
+        false => "only while they wait",
+    };
+    format!(
+        "Profile {} with {} unit(s): {} job(s) at once, {} device operations of jobs a second,\n\
+         jobs may be cancelled {cancels}. GET /fanfare/v1/profile shows every limit.",
+        profile.tier.name(),
+        profile.units,
+        number(jobs.active_max),
+        number(jobs.device_operations_per_second),
+    )
 }
 
 /// The banner is the command's output; a closed pipe is no reason to end a hub.

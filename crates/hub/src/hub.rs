@@ -5,14 +5,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::{
+    configurations::{ConfigurationSignal, Configurations, Reconciler},
     jobs::{
         Jobs,
         scheduler::{Scheduler, SchedulerParts},
     },
     limits,
+    measures::EngineMeasures,
     method::Methods,
     ports::{Clock, Entropy, Store},
     presence::Presence,
+    profile::Profile,
     queries::Queries,
     registry::Registry,
     session::Sessions,
@@ -33,12 +36,18 @@ pub struct Hub {
     pub queries: Queries,
     /// Jobs.
     pub jobs: Jobs,
+    /// Configurations.
+    pub configurations: Configurations,
     /// What is remembered of devices between connections.
     pub sessions: Sessions,
     /// Who is connected.
     pub presence: Arc<Presence>,
+    /// What the job engine measures.
+    pub engine: Arc<EngineMeasures>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What it imposes beyond its own bounds.
+    pub profile: Profile,
 }
 
 /// The loops that move jobs on and tidy up; each is run once, by whoever owns the node.
@@ -47,18 +56,32 @@ pub struct Engine {
     pub scheduler: Scheduler,
     /// Retention, sweeps, activity.
     pub upkeep: Upkeep,
+    /// Brings twins to what configurations want.
+    pub reconciler: Reconciler,
 }
 
 impl Hub {
-    /// Puts a node together over its ports.
+    /// Puts a node together over its ports; nothing is imposed beyond the hub's own bounds.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         history: std::time::Duration,
     ) -> (Arc<Self>, Engine) {
+        Self::with_profile(store, clock, entropy, history, Profile::open())
+    }
+
+    /// The same with the limits of a profile. The rules of jobs are held here, the rates by front ends.
+    pub fn with_profile(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        history: std::time::Duration,
+        profile: Profile,
+    ) -> (Arc<Self>, Engine) {
         let presence = Arc::new(Presence::default());
         let signals = JobSignals::default();
+        let measures = Arc::new(EngineMeasures::default());
         let (job_answers, answers) = mpsc::channel(limits::ANSWER_QUEUE);
         let twins = Arc::new(Twins::new(store.clone(), presence.clone(), clock.clone()));
         let methods = Arc::new(Methods::new(
@@ -74,7 +97,9 @@ impl Hub {
             twins: twins.clone(),
             methods: methods.clone(),
             signals: signals.clone(),
+            measures: measures.clone(),
             answers,
+            rules: profile.jobs,
         });
         let upkeep = Upkeep::new(
             store.clone(),
@@ -83,6 +108,16 @@ impl Hub {
             twins.clone(),
             history,
         );
+        let configurations = ConfigurationSignal::default();
+        let reconciler = Reconciler::new(
+            store.clone(),
+            clock.clone(),
+            presence.clone(),
+            twins.clone(),
+            configurations.clone(),
+        );
+        let configurations =
+            Configurations::new(store.clone(), clock.clone(), twins.clone(), configurations);
         let hub = Self {
             registry: Registry::new(
                 store.clone(),
@@ -94,11 +129,19 @@ impl Hub {
             twins,
             methods,
             queries: Queries::new(store.clone(), presence.clone()),
-            jobs: Jobs::new(store.clone(), clock.clone(), signals),
+            jobs: Jobs::new(store.clone(), clock.clone(), signals, profile.jobs),
+            configurations,
             sessions: Sessions::new(store, clock.clone()),
             presence,
+            engine: measures,
             clock,
+            profile,
         };
-        (Arc::new(hub), Engine { scheduler, upkeep })
+        let engine = Engine {
+            scheduler,
+            upkeep,
+            reconciler,
+        };
+        (Arc::new(hub), engine)
     }
 }

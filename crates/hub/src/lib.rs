@@ -4,21 +4,26 @@
 //! registry, twins, methods, queries and jobs. Start reading at [`jobs`].
 
 pub mod access;
+pub mod bulk;
+pub mod configurations;
 pub mod hub;
 pub mod ids;
 pub mod jobs;
 pub mod json;
 pub mod limits;
+pub mod measures;
 pub mod method;
 mod overlay;
 pub mod ports;
 pub mod presence;
+pub mod profile;
 pub mod queries;
 pub mod query;
 pub mod registry;
 pub mod session;
 pub mod signals;
 pub mod time;
+pub mod transfers;
 pub mod twin;
 pub mod upkeep;
 pub use hub::{Engine, Hub};

@@ -12,6 +12,14 @@ pub const JOB_ID_CHARS_MAX: usize = 64;
 pub const METHOD_NAME_CHARS_MAX: usize = 100;
 /// Characters of a status reason. Contract.
 pub const STATUS_REASON_CHARS_MAX: usize = 128;
+/// Characters of a module's `managedBy`. Ours; the contract names no number.
+pub const MANAGED_BY_CHARS_MAX: usize = 128;
+/// Characters of `deviceScope` and of each of `parentScopes`. Ours; those that the hub makes have up to 170.
+pub const SCOPE_CHARS_MAX: usize = 256;
+/// How many `parentScopes` there may be. Ours; hierarchies of edge devices are a few levels high.
+pub const PARENT_SCOPES_MAX: usize = 16;
+/// Modules of one device. Contract.
+pub const DEVICE_MODULES_MAX: usize = 50;
 /// Items of one bulk registry call. Contract.
 pub const BULK_ITEMS_MAX: usize = 100;
 /// Identities that one list call returns. Contract.
@@ -58,6 +66,8 @@ pub const JOB_WINDOW_SECONDS_DEFAULT: u32 = 3_600;
 pub const JOB_WINDOW_SECONDS_MAX: u32 = i32::MAX as u32;
 /// Within this time the same request again is a retry, not a conflict. Ours.
 pub const JOB_RETRY_WINDOW: Duration = Duration::from_secs(120);
+/// Characters of a condition, and of a query, where a profile of the original's tiers is in force. Contract.
+pub const STRICT_CONDITION_CHARS_MAX: usize = 8_192;
 /// How long a job's history is kept after its end. Contract.
 pub const JOB_HISTORY_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Jobs removed by one step of the retention sweep. Ours.
@@ -90,12 +100,35 @@ pub const TWIN_PAGES_AT_ONCE: usize = 2;
 /// Waiting jobs that one look at the store fetches. Ours.
 pub const JOB_DUE_BATCH: u32 = 256;
 
+/// Characters of a configuration's id. Contract.
+pub const CONFIGURATION_ID_CHARS_MAX: usize = 128;
+/// Configurations of a hub. Contract.
+pub const CONFIGURATIONS_MAX: u32 = 100;
+/// Custom metrics of one configuration. Ours; the contract names five.
+pub const CONFIGURATION_METRICS_MAX: usize = 20;
+/// Bytes of a metric's name. Ours.
+pub const CONFIGURATION_NAME_BYTES_MAX: usize = 256;
+/// Bytes of a target condition, and of a metric's query. Ours; the contract names 8,192 characters.
+pub const CONFIGURATION_CONDITION_BYTES_MAX: usize = 64 * 1024;
+/// Shortest time between two passes over identities for configurations. Ours.
+pub const CONFIGURATIONS_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Every identity is compared with its configurations at least this often, while there are any. Ours; the
+/// original does it every five minutes.
+pub const CONFIGURATIONS_WHOLE_EVERY: Duration = Duration::from_secs(60);
+
 /// Items of one page of a query or list. Contract (published as 100, then 1,000).
 pub const QUERY_PAGE_ITEMS_MAX: u32 = 1_000;
 /// The same when the caller names none. Contract.
 pub const QUERY_PAGE_ITEMS_DEFAULT: u32 = 100;
 /// Rows looked at for one page; a page may end early with a continuation. Ours.
 pub const QUERY_PAGE_ROWS_SCANNED_MAX: u64 = 2_000_000;
+/// Rows looked at by a query that has to see all before it shows any (ORDER BY, GROUP BY, DISTINCT,
+/// aggregates); beyond, it is refused. About a minute of one reader. Ours. compat: QUERY-33
+pub const QUERY_WHOLE_ROWS_SCANNED_MAX: u64 = 20_000_000;
+/// Groups held at once when they are ordered by an aggregate. Ours. compat: QUERY-33
+pub const QUERY_GROUPS_HELD_MAX: usize = 100_000;
+/// Bytes of rows or groups that one page holds; pages of very large items end early. Ours.
+pub const QUERY_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How often subscribed devices are compared with the store's desired versions. Ours.
 pub const DESIRED_SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -105,3 +138,18 @@ pub const ACTIVITY_WRITE_EVERY: Duration = Duration::from_secs(60);
 pub const SESSION_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How often expired jobs, sessions and tombstones are looked for. Ours.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Import and export jobs that may be active at once. Contract.
+pub const TRANSFERS_AT_ONCE: u32 = 1;
+/// Import and export jobs that one list shows. Ours.
+pub const TRANSFER_LIST_MAX: u32 = 1_000;
+/// Import and export jobs removed by one step of the retention sweep. Ours.
+pub const TRANSFER_EXPIRE_BATCH: u32 = 100;
+/// Bytes of one line of an import. Ours; the largest line an export writes is shorter.
+pub const TRANSFER_LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Lines of an import that are one commit. Ours; the store is busy with them for some ten milliseconds.
+pub const TRANSFER_BATCH_LINES: usize = 300;
+/// Bytes of lines that an export or import holds before it goes on. Ours.
+pub const TRANSFER_PAGE_BYTES: usize = 1024 * 1024;
+/// Identities that an export reads at once. Ours.
+pub const TRANSFER_PAGE_ROWS: usize = 1_000;

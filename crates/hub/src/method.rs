@@ -21,6 +21,7 @@ use crate::{
     limits,
     ports::{Clock, Store, StoreError},
     presence::{CallTemplate, Delivery, Link, Presence, Receipt},
+    registry::Status,
 };
 
 /// What a caller asks of a device.
@@ -95,8 +96,8 @@ impl AnswerPayload {
 /// Why a call has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MethodError {
-    /// The identity does not exist.
-    #[error("{0} is not registered")]
+    /// The identity does not exist, or is disabled.
+    #[error("{0} is not registered or is disabled")]
     Absent(IdentityId),
     /// It was not ready for methods in time. Nothing was sent.
     #[error("{id} was not online within {waited:?}")]
@@ -161,6 +162,11 @@ impl Methods {
         }
     }
 
+    /// The term of this start.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
     /// A call id never used before.
     pub fn next_call(&self) -> CallId {
         CallId {
@@ -175,12 +181,7 @@ impl Methods {
         id: &IdentityId,
         call: MethodCall,
     ) -> Result<MethodAnswer, MethodError> {
-        let identity = self
-            .store
-            .identity_get(id)
-            .await
-            .map_err(MethodError::Store)?;
-        let key = identity.ok_or_else(|| MethodError::Absent(id.clone()))?.key;
+        let key = self.callable(id).await?;
         let link = self.reach(id, key, call.connect_seconds).await?;
 
         let call_id = self.next_call();
@@ -241,6 +242,22 @@ impl Methods {
     /// Lets waiting calls end: those not sent as closing, the others as timed out.
     pub fn close(&self) {
         self.closing.send_replace(true);
+    }
+
+    /// The key of who may connect. One that is disabled, or whose device is, cannot: nobody need wait for
+    /// it. compat: METHOD-8
+    async fn callable(&self, id: &IdentityId) -> Result<IdentityKey, MethodError> {
+        let known = self.store.session_open(id).await;
+        let known = known.map_err(MethodError::Store)?;
+        let known = known.ok_or_else(|| MethodError::Absent(id.clone()))?;
+        if !known.device_enabled {
+            let device = IdentityId::device(id.device.clone());
+            return Err(MethodError::Absent(device));
+        }
+        match known.identity.settings.status {
+            Status::Enabled => Ok(known.identity.key),
+            Status::Disabled => Err(MethodError::Absent(id.clone())),
+        }
     }
 
     async fn reach(

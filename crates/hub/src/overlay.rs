@@ -40,10 +40,16 @@ impl Document for Present<'_> {
                 };
                 Value::String(Cow::Borrowed(text))
             }
-            Path::Field(RootField::LastActivityTime) => match self.last_activity() {
-                Some(heard) => Value::String(Cow::Owned(heard.to_string())),
-                None => self.row.value(path),
-            },
+            // The later of both, as in a whole twin. Their texts order as they do.
+            Path::Field(RootField::LastActivityTime) => {
+                match (self.last_activity(), self.row.value(path)) {
+                    (None, stored) => stored,
+                    (Some(heard), Value::String(stored)) if *stored >= *heard.to_string() => {
+                        Value::String(stored)
+                    }
+                    (Some(heard), _) => Value::String(Cow::Owned(heard.to_string())),
+                }
+            }
             _ => self.row.value(path),
         }
     }

@@ -4,7 +4,7 @@
 //! no protocol; a front end brings its connections as [`Link`]s.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -276,15 +276,18 @@ impl Presence {
 
     /// Ends when the identity is ready for methods, or was deleted.
     pub async fn wait_ready(&self, key: IdentityKey) {
+        // Goes after the receiver below.
+        let _tidy = Tidy {
+            presence: self,
+            key,
+        };
         let ready = {
             let mut state = self.lock();
             if state.ready[index(key.space)].contains(key.ordinal) {
                 return;
             }
             let (wake, ready) = oneshot::channel();
-            let waiting = state.waiting.entry(key).or_default();
-            waiting.retain(|other| !other.is_closed());
-            waiting.push(wake);
+            state.waiting.entry(key).or_default().push(wake);
             ready
         };
         // An error: the identity was forgotten. The caller finds no link then.
@@ -295,6 +298,15 @@ impl Presence {
     pub fn cut(&self, key: IdentityKey, reason: CutReason) {
         if let Some(link) = self.link(key) {
             link.cut(reason);
+        }
+    }
+
+    /// Cuts the connections of those whose name `is_one` knows.
+    pub fn cut_those(&self, is_one: impl Fn(&IdentityId) -> bool, reason: CutReason) {
+        for (_, link) in self.links() {
+            if is_one(link.identity()) {
+                link.cut(reason);
+            }
         }
     }
 
@@ -348,6 +360,11 @@ impl Presence {
         self.lock().connected[index(space)].clone()
     }
 
+    /// How many are connected.
+    pub fn connected_count(&self, space: Space) -> u64 {
+        self.lock().connected[index(space)].len()
+    }
+
     /// Everyone who is ready for methods.
     pub fn ready_set(&self, space: Space) -> RoaringBitmap {
         self.lock().ready[index(space)].clone()
@@ -396,6 +413,24 @@ impl Presence {
     }
 }
 
+/// Somebody who waited for an identity, and goes: nothing is kept for those who left.
+struct Tidy<'a> {
+    presence: &'a Presence,
+    key: IdentityKey,
+}
+
+impl Drop for Tidy<'_> {
+    fn drop(&mut self) {
+        let mut state = self.presence.lock();
+        if let hash_map::Entry::Occupied(mut waiting) = state.waiting.entry(self.key) {
+            waiting.get_mut().retain(|wake| !wake.is_closed());
+            if waiting.get().is_empty() {
+                waiting.remove();
+            }
+        }
+    }
+}
+
 impl State {
     fn unready(&mut self, key: IdentityKey) {
         if self.ready[index(key.space)].remove(key.ordinal) {
@@ -408,5 +443,27 @@ fn index(space: Space) -> usize {
     match space {
         Space::Devices => 0,
         Space::Modules => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_for_those_who_waited_and_left() {
+        let presence = Presence::default();
+        let key = IdentityKey {
+            space: Space::Devices,
+            ordinal: 7,
+        };
+        let mut first = Box::pin(presence.wait_ready(key));
+        assert_eq!(first.as_mut().now_or_never(), None);
+        assert_eq!(presence.wait_ready(key).now_or_never(), None);
+        assert_eq!(presence.lock().waiting[&key].len(), 1, "the first waits on");
+        drop(first);
+        assert!(presence.lock().waiting.is_empty());
     }
 }

@@ -1,32 +1,29 @@
 //! Device and module identities: what they are and who may change them how.
 //!
 //! The service below decides keys and defaults; the store decides existence and etags inside its
-//! writer. Whoever changes an identity's rights to connect also cuts its connection.
+//! writer. Whoever changes an identity's rights to connect also cuts its connection, also when the result
+//! of the change is lost.
 
-use std::{
-    fmt,
-    ops::ControlFlow,
-    sync::{Arc, Mutex, PoisonError},
-};
-
-use base64::{Engine, engine::general_purpose::STANDARD};
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    ids::{Etag, Generation, IdentityId, IdentityKey, Space},
+    ids::{DeviceId, Etag, Generation, IdentityId, IdentityKey},
     limits,
-    ports::{
-        Clock, Entropy, Store, StoreError,
-        store::{IdentityCount, IdentityRow, IdentityScan},
-    },
+    ports::{Clock, Entropy, Store, StoreError, store::IdentityCount},
     presence::{CutReason, Presence},
     signals::JobSignals,
     time::Timestamp,
-    twin::document::TwinPatch,
+    twin::document::{DesiredChange, TwinPatch},
 };
 
+mod credentials;
 mod keys;
+mod modules;
+pub mod scope;
 
+pub use credentials::{Authentication, AuthenticationRequest, Made, SymmetricKey};
 pub use keys::KeyRenewal;
+pub use modules::{OwnModule, is_edge_module};
 
 /// A registry entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +34,7 @@ pub struct Identity {
     pub key: IdentityKey,
     /// New at every creation of the same name.
     pub generation: Generation,
-    /// Moves with every change of the entry.
+    /// Moves with every change of the entry, and is never used again: not even by another generation.
     pub etag: Etag,
     /// What callers may set.
     pub settings: IdentitySettings,
@@ -60,6 +57,8 @@ pub struct IdentitySettings {
     pub device_scope: Option<String>,
     /// The scopes above it.
     pub parent_scopes: Vec<String>,
+    /// Who looks after a module, as its makers call it; devices have none.
+    pub managed_by: Option<String>,
 }
 
 /// Whether an identity may connect.
@@ -71,51 +70,6 @@ pub enum Status {
     Disabled,
 }
 
-/// How an identity proves who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Authentication {
-    /// Tokens signed with one of two keys.
-    Sas {
-        /// The first key.
-        primary: SymmetricKey,
-        /// The second key, for rotation.
-        secondary: SymmetricKey,
-    },
-    /// A certificate known by thumbprint (hex text as given).
-    SelfSigned {
-        /// The first thumbprint.
-        primary: Option<String>,
-        /// The second, for rotation.
-        secondary: Option<String>,
-    },
-    /// A certificate from a known authority.
-    CertificateAuthority,
-    /// It cannot prove anything, so it cannot connect.
-    None,
-}
-
-/// A shared key as base64 text, kept as its owner wrote it. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SymmetricKey(Arc<str>);
-
-impl SymmetricKey {
-    /// Wraps base64 text; the caller has checked it.
-    pub fn new(base64: &str) -> Self {
-        Self(base64.into())
-    }
-
-    /// The base64 text.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SymmetricKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SymmetricKey(..)")
-    }
-}
-
 /// What a caller knows about the state it wants to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precondition {
@@ -125,12 +79,18 @@ pub enum Precondition {
     Exists,
     /// It must exist in this version.
     Matches(Etag),
+    /// It must not exist, or exist in this version.
+    AbsentOrMatches(Etag),
     /// Either way: create it, or change whatever is there.
     Any,
 }
 
 /// One change of the registry.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all writes are puts, and they come in lists"
+)]
 pub enum IdentityWrite {
     /// Creates or changes an entry.
     Put {
@@ -138,6 +98,10 @@ pub enum IdentityWrite {
         id: IdentityId,
         /// Its new settings.
         settings: IdentitySettings,
+        /// What in them gives way to what an entry has.
+        made: Made,
+        /// The modules a device gets with this write, where they are not there yet.
+        modules: Vec<OwnModule>,
         /// What must hold.
         precondition: Precondition,
         /// The first content of its twin, or a change of it.
@@ -152,6 +116,15 @@ pub enum IdentityWrite {
     },
 }
 
+impl IdentityWrite {
+    /// Whose entry it is about.
+    pub fn id(&self) -> &IdentityId {
+        match self {
+            Self::Put { id, .. } | Self::Delete { id, .. } => id,
+        }
+    }
+}
+
 /// What a write did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum IdentityWritten {
@@ -161,9 +134,27 @@ pub enum IdentityWritten {
         identity: Box<Identity>,
         /// Before the write.
         before: Option<Box<Identity>>,
+        /// The modules of a device that this write disables, or leaves disabled.
+        shut_out: Vec<IdentityKey>,
+        /// What it did to the desired properties of a twin that was there before.
+        desired: Option<Box<DesiredPatch>>,
     },
-    /// The entry that went.
-    Deleted(Box<Identity>),
+    /// The entry went.
+    Deleted {
+        /// As it was.
+        identity: Box<Identity>,
+        /// The modules that went with it.
+        modules: Vec<IdentityKey>,
+    },
+}
+
+/// A change of desired properties that came with a change of the entry, for whoever tells the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredPatch {
+    /// As it was asked for.
+    pub patch: TwinPatch,
+    /// What came of it.
+    pub change: DesiredChange,
 }
 
 /// Why one identity was not changed.
@@ -178,9 +169,15 @@ pub enum IdentityError {
     /// It is there in another version.
     #[error("{0} has another etag")]
     EtagMismatch(IdentityId),
-    /// Its scope cannot change any more. compat: REG-9
-    #[error("the device scope of {0} cannot be changed")]
+    /// Its scope cannot change to what was asked for. compat: REG-9
+    #[error("the device scope of {0} cannot be changed to this")]
     ScopeFixed(IdentityId),
+    /// The device has as many modules as it may have. compat: REG-19
+    #[error("device {0} would have more than {max} modules", max = limits::DEVICE_MODULES_MAX)]
+    TooManyModules(DeviceId),
+    /// The module is part of an edge device. compat: REG-20
+    #[error("{0} is part of an edge device and goes only with it")]
+    EdgeModule(IdentityId),
     /// The first content of the twin breaks a limit.
     #[error("the twin of {id} cannot be so")]
     Twin {
@@ -199,7 +196,7 @@ pub struct IdentityRequest {
     pub id: IdentityId,
     /// What must hold.
     pub precondition: Precondition,
-    /// Enabled when absent.
+    /// When absent a device is enabled, and a module keeps what it has.
     pub status: Option<Status>,
     /// At most 128 characters.
     pub status_reason: Option<String>,
@@ -211,42 +208,10 @@ pub struct IdentityRequest {
     pub device_scope: Option<String>,
     /// The scopes above it.
     pub parent_scopes: Vec<String>,
+    /// Who looks after a module; at most 128 characters. A device has none.
+    pub managed_by: Option<String>,
     /// The first content of its twin.
     pub twin: Option<TwinPatch>,
-}
-
-/// The credentials that a caller names; an absent key means "make one" (or keep the one there is).
-#[derive(Clone, PartialEq, Eq)]
-pub enum AuthenticationRequest {
-    /// Base64 keys of 16 to 64 bytes.
-    Sas {
-        /// The first key.
-        primary: Option<String>,
-        /// The second key.
-        secondary: Option<String>,
-    },
-    /// Hex thumbprints of 40 or 64 digits.
-    SelfSigned {
-        /// The first thumbprint.
-        primary: Option<String>,
-        /// The second.
-        secondary: Option<String>,
-    },
-    /// A certificate from a known authority.
-    CertificateAuthority,
-    /// Nothing.
-    None,
-}
-
-impl fmt::Debug for AuthenticationRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sas { .. } => "Sas(..)",
-            Self::SelfSigned { .. } => "SelfSigned(..)",
-            Self::CertificateAuthority => "CertificateAuthority",
-            Self::None => "None",
-        })
-    }
 }
 
 /// One change of the registry as a caller asks for it.
@@ -317,8 +282,8 @@ impl Registry {
         self.store.identity_get(id).await
     }
 
-    /// The first `limit` devices in order of creation; at most 1,000.
-    pub async fn list(&self, limit: u32) -> Result<Vec<Identity>, StoreError> {
+    /// The first `limit` devices in order of creation, at most 1,000, each with its last activity as written.
+    pub async fn list(&self, limit: u32) -> Result<Vec<(Identity, Timestamp)>, StoreError> {
         self.store
             .identity_list(limit.min(limits::REGISTRY_LIST_MAX))
             .await
@@ -335,7 +300,7 @@ impl Registry {
             .change_one(RegistryChange::Put(Box::new(request)))
             .await?
         {
-            IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted(identity) => {
+            IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted { identity, .. } => {
                 Ok(*identity)
             }
         }
@@ -360,144 +325,128 @@ impl Registry {
         results.pop().expect("one result for each change")
     }
 
-    /// Makes each change on its own, in order, in one commit: the results are in the same order.
+    /// Makes each change on its own, in order; the results are in the same order.
+    ///
+    /// # Errors
+    /// The store failed; changes before the failure may stand.
     pub async fn change(
         &self,
         changes: Vec<RegistryChange>,
     ) -> Result<Vec<Result<IdentityWritten, RegistryError>>, StoreError> {
         let mut results = Vec::with_capacity(changes.len());
         let mut writes = Vec::with_capacity(changes.len());
-        let mut modules = Vec::new();
         for change in changes {
-            match self.prepare(change).await? {
+            match self.prepare(change) {
                 Ok(write) => {
-                    modules.push(self.modules_going_with(&write).await?);
                     writes.push(write);
                     results.push(None);
                 }
                 Err(error) => results.push(Some(Err(error))),
             }
         }
-        let written = self.store.identity_write(writes, self.clock.now()).await?;
-        for (written, modules) in written.iter().zip(modules) {
-            if matches!(written, Ok(IdentityWritten::Deleted(_))) {
-                modules.into_iter().for_each(|module| self.forget(module));
-            }
-        }
-        let mut written = written.into_iter();
+        let mut written = self.write(writes).await?.into_iter();
         let mut next = || written.next().expect("one result for each write");
-        let results: Vec<_> = results
+        let results = results
             .into_iter()
-            .map(|refused| refused.unwrap_or_else(|| next().map_err(RegistryError::Identity)))
-            .collect();
-        results
-            .iter()
-            .flatten()
-            .for_each(|written| self.cut_if_needed(written));
-        Ok(results)
+            .map(|refused| refused.unwrap_or_else(|| next().map_err(RegistryError::Identity)));
+        Ok(results.collect())
     }
 
-    async fn prepare(
+    /// Makes the writes and ends the connections that they took the right from. When their result is lost,
+    /// that is everybody they name: whoever still may connect comes again.
+    async fn write(
         &self,
-        change: RegistryChange,
-    ) -> Result<Result<IdentityWrite, RegistryError>, StoreError> {
-        let request = match change {
-            RegistryChange::Put(request) => request,
-            RegistryChange::Delete { id, precondition } => {
-                return Ok(Ok(IdentityWrite::Delete { id, precondition }));
+        writes: Vec<IdentityWrite>,
+    ) -> Result<Vec<Result<IdentityWritten, IdentityError>>, StoreError> {
+        let named: HashSet<IdentityId> = writes.iter().map(|write| write.id().clone()).collect();
+        let written = self.store.identity_write(writes, self.clock.now()).await;
+        match &written {
+            Ok(written) => written
+                .iter()
+                .flatten()
+                .for_each(|written| self.cut_if_needed(written)),
+            Err(_) => {
+                let is_named = |id: &IdentityId| {
+                    named.contains(id) || named.contains(&IdentityId::device(id.device.clone()))
+                };
+                self.presence.cut_those(is_named, CutReason::AccessChanged);
+                self.jobs.deletions_unknown();
             }
-        };
-        let before = match request.precondition {
-            Precondition::Absent => None,
-            _ => self.store.identity_get(&request.id).await?,
-        };
-        Ok(self.put_write(*request, before.as_ref()))
+        }
+        written
     }
 
-    fn put_write(
-        &self,
-        request: IdentityRequest,
-        before: Option<&Identity>,
-    ) -> Result<IdentityWrite, RegistryError> {
-        let reason_chars = request
-            .status_reason
-            .as_deref()
-            .map_or(0, |text| text.chars().count());
-        if reason_chars > limits::STATUS_REASON_CHARS_MAX {
-            return Err(RegistryError::Invalid {
-                field: "statusReason",
-                problem: format!("has {reason_chars} characters, at most 128 are allowed"),
-            });
+    fn prepare(&self, change: RegistryChange) -> Result<IdentityWrite, RegistryError> {
+        match change {
+            RegistryChange::Put(request) => self.put_write(*request),
+            RegistryChange::Delete { id, precondition } => {
+                Ok(IdentityWrite::Delete { id, precondition })
+            }
         }
+    }
+
+    fn put_write(&self, request: IdentityRequest) -> Result<IdentityWrite, RegistryError> {
+        let max = limits::STATUS_REASON_CHARS_MAX;
+        let is_module = request.id.module.is_some();
+        let (authentication, mut made) = self.credentials(request.authentication)?;
+        // The contract's document of a module has no status: a PUT of one says nothing of it. compat: REG-50
+        made.status = is_module && request.status.is_none();
+        // What the hierarchy of edge devices says, it says of devices; who looks after it, of modules.
+        let edge = request.edge && !is_module;
         let settings = IdentitySettings {
             status: request.status.unwrap_or(Status::Enabled),
-            status_reason: request.status_reason,
-            authentication: self.credentials(request.authentication, before)?,
-            edge: request.edge,
-            device_scope: request.device_scope,
-            parent_scopes: request.parent_scopes,
+            status_reason: short_text(request.status_reason, "statusReason", max)?,
+            authentication,
+            edge,
+            device_scope: short_text(request.device_scope, "deviceScope", limits::SCOPE_CHARS_MAX)?
+                .filter(|_| !is_module),
+            parent_scopes: match is_module {
+                true => Vec::new(),
+                false => few_scopes(request.parent_scopes)?,
+            },
+            managed_by: short_text(
+                request.managed_by,
+                "managedBy",
+                limits::MANAGED_BY_CHARS_MAX,
+            )?
+            .filter(|_| is_module),
+        };
+        let modules = match edge {
+            true => self.edge_modules(),
+            false => Vec::new(),
         };
         Ok(IdentityWrite::Put {
             id: request.id,
             settings,
+            made,
+            modules,
             precondition: request.precondition,
             twin: request.twin,
         })
     }
 
-    fn credentials(
-        &self,
-        request: AuthenticationRequest,
-        before: Option<&Identity>,
-    ) -> Result<Authentication, RegistryError> {
-        let kept = match before.map(|identity| &identity.settings.authentication) {
-            Some(Authentication::Sas { primary, secondary }) => {
-                [Some(primary.clone()), Some(secondary.clone())]
-            }
-            _ => [None, None],
-        };
-        let [kept_primary, kept_secondary] = kept;
-        let key = |given: Option<String>, kept: Option<SymmetricKey>, field| match given {
-            Some(base64) => checked_key(&base64, field),
-            None => Ok(kept.unwrap_or_else(|| self.new_key())),
-        };
-        Ok(match request {
-            AuthenticationRequest::Sas { primary, secondary } => Authentication::Sas {
-                primary: key(primary, kept_primary, "primaryKey")?,
-                secondary: key(secondary, kept_secondary, "secondaryKey")?,
-            },
-            AuthenticationRequest::SelfSigned { primary, secondary } => {
-                Authentication::SelfSigned {
-                    primary: checked_thumbprint(primary, "primaryThumbprint")?,
-                    secondary: checked_thumbprint(secondary, "secondaryThumbprint")?,
-                }
-            }
-            AuthenticationRequest::CertificateAuthority => Authentication::CertificateAuthority,
-            AuthenticationRequest::None => Authentication::None,
-        })
-    }
-
-    /// 32 random bytes as base64.
-    pub fn new_key(&self) -> SymmetricKey {
-        let mut bytes = [0; 32];
-        self.entropy.fill(&mut bytes);
-        SymmetricKey::new(&STANDARD.encode(bytes))
-    }
-
+    /// Ends the connections that a write took the right from.
     fn cut_if_needed(&self, written: &IdentityWritten) {
         match written {
             IdentityWritten::Put { before: None, .. } => {}
             IdentityWritten::Put {
                 identity,
                 before: Some(before),
+                shut_out,
+                ..
             } => {
                 let (now, then) = (&identity.settings, &before.settings);
-                if now.status != then.status || now.authentication != then.authentication {
+                // Also when it was disabled before: whoever did it may have lost the answer and with it the cut.
+                if now.status == Status::Disabled || now.authentication != then.authentication {
                     self.presence.cut(identity.key, CutReason::AccessChanged);
                 }
+                for module in shut_out {
+                    self.presence.cut(*module, CutReason::AccessChanged);
+                }
             }
-            IdentityWritten::Deleted(identity) => {
+            IdentityWritten::Deleted { identity, modules } => {
                 self.forget(identity.key);
+                modules.iter().for_each(|module| self.forget(*module));
             }
         }
     }
@@ -506,65 +455,31 @@ impl Registry {
         self.presence.forget(key);
         self.jobs.identity_deleted(key);
     }
-
-    /// The modules of a device that is about to be deleted: the store takes them along.
-    async fn modules_going_with(
-        &self,
-        write: &IdentityWrite,
-    ) -> Result<Vec<IdentityKey>, StoreError> {
-        let IdentityWrite::Delete { id, .. } = write else {
-            return Ok(Vec::new());
-        };
-        if id.module.is_some() {
-            return Ok(Vec::new());
-        }
-        let scan = IdentityScan {
-            space: Space::Modules,
-            after: None,
-            devices: Some(vec![id.device.clone()]),
-        };
-        let found = Arc::new(Mutex::new(Vec::new()));
-        let keys = found.clone();
-        let visit = move |row: &dyn IdentityRow| {
-            let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
-            keys.push(row.key());
-            ControlFlow::Continue(())
-        };
-        self.store.identity_scan(scan, Box::new(visit)).await?;
-        Ok(std::mem::take(
-            &mut *found.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
-    }
 }
 
-const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
-
-fn checked_key(base64: &str, field: &'static str) -> Result<SymmetricKey, RegistryError> {
-    let invalid = |problem: &str| RegistryError::Invalid {
-        field,
-        problem: problem.to_owned(),
-    };
-    let bytes = STANDARD
-        .decode(base64)
-        .map_err(|_| invalid("is not base64"))?;
-    if !KEY_BYTES.contains(&bytes.len()) {
-        return Err(invalid("must have 16 to 64 bytes"));
-    }
-    Ok(SymmetricKey::new(base64))
-}
-
-fn checked_thumbprint(
-    hex: Option<String>,
+fn short_text(
+    text: Option<String>,
     field: &'static str,
+    max: usize,
 ) -> Result<Option<String>, RegistryError> {
-    let is_fine = |hex: &str| {
-        matches!(hex.len(), 40 | 64) && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    match hex {
-        Some(hex) if !is_fine(&hex) => Err(RegistryError::Invalid {
-            field,
-            problem: "must have 40 or 64 hexadecimal digits".to_owned(),
-        }),
-        other => Ok(other),
+    let chars = text.as_deref().map_or(0, |text| text.chars().count());
+    if chars > max {
+        let problem = format!("has {chars} characters, at most {max} are allowed");
+        return Err(RegistryError::Invalid { field, problem });
     }
+    Ok(text)
+}
+
+/// They are read with their device wherever it is, so they are bounded like the rest. compat: REG-48
+fn few_scopes(scopes: Vec<String>) -> Result<Vec<String>, RegistryError> {
+    let field = "parentScopes";
+    let (count, max) = (scopes.len(), limits::PARENT_SCOPES_MAX);
+    if count > max {
+        let problem = format!("has {count} scopes, at most {max} are allowed");
+        return Err(RegistryError::Invalid { field, problem });
+    }
+    let checked = scopes
+        .into_iter()
+        .map(|scope| short_text(Some(scope), field, limits::SCOPE_CHARS_MAX));
+    checked.filter_map(Result::transpose).collect()
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ids::{Etag, Generation, IdentityId, IdentityKey},
+    ids::{IdentityId, IdentityKey},
     ports::{
         Clock, Store, StoreError,
         store::{Session, SignIn},
@@ -17,6 +17,17 @@ use crate::{
 pub struct Sessions {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+}
+
+/// Who signed in, looked at again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Again {
+    /// As before, with the session as it is now.
+    Same(Option<Session>),
+    /// There, but not as it signed in.
+    Changed,
+    /// Not there any more.
+    Gone,
 }
 
 impl Sessions {
@@ -30,16 +41,20 @@ impl Sessions {
         self.store.session_open(id).await
     }
 
-    /// Whether the identity is still the one that signed in. Asked after the connection became visible, so
-    /// that a change of rights either sees the connection or is seen by it.
-    pub async fn is_current(
-        &self,
-        id: &IdentityId,
-        generation: Generation,
-        etag: Etag,
-    ) -> Result<bool, StoreError> {
-        let identity = self.store.identity_get(id).await?;
-        Ok(identity.is_some_and(|now| now.generation == generation && now.etag == etag))
+    /// What is known of who signed in, now that the connection is visible. A change of rights either sees
+    /// the connection or is seen here, and so is a filter that an older connection kept until it was cut.
+    pub async fn again(&self, known: &SignIn) -> Result<Again, StoreError> {
+        let then = &known.identity;
+        let now = self.store.session_open(&then.id).await?;
+        let Some(now) = now.filter(|now| now.identity.generation == then.generation) else {
+            return Ok(Again::Gone);
+        };
+        // What its device may do counts as well.
+        let is_same = now.identity.etag == then.etag && now.device_enabled == known.device_enabled;
+        Ok(match is_same {
+            true => Again::Same(now.session),
+            false => Again::Changed,
+        })
     }
 
     /// Keeps the filters, or drops the session when `None`; durable when it returns.

@@ -26,6 +26,7 @@ struct Signals {
 #[derive(Default)]
 struct SignalState {
     deleted: Vec<IdentityKey>,
+    deletions_unknown: bool,
     canceled: Vec<JobNumber>,
     held: Vec<JobNumber>,
 }
@@ -36,9 +37,20 @@ impl JobSignals {
         self.inner.accepted.notify_one();
     }
 
+    /// A job ended: a place is free for one that waits, where there are places.
+    pub(crate) fn job_ended(&self) {
+        self.inner.accepted.notify_one();
+    }
+
     /// An identity was deleted.
     pub fn identity_deleted(&self, key: IdentityKey) {
         self.lock().deleted.push(key);
+        self.inner.engine.notify_one();
+    }
+
+    /// Identities may have been deleted, and nobody here knows which: the store has to be asked.
+    pub fn deletions_unknown(&self) {
+        self.lock().deletions_unknown = true;
         self.inner.engine.notify_one();
     }
 
@@ -55,7 +67,7 @@ impl JobSignals {
         (!held).then(send)
     }
 
-    /// Ends when a job was accepted.
+    /// Ends when a job was accepted, or one ended that others waited for.
     pub(crate) async fn accepted(&self) {
         self.inner.accepted.notified().await;
     }
@@ -67,6 +79,10 @@ impl JobSignals {
 
     pub(crate) fn take_deleted(&self) -> Vec<IdentityKey> {
         std::mem::take(&mut self.lock().deleted)
+    }
+
+    pub(crate) fn take_deletions_unknown(&self) -> bool {
+        std::mem::take(&mut self.lock().deletions_unknown)
     }
 
     pub(crate) fn take_canceled(&self) -> Vec<JobNumber> {

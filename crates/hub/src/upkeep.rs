@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::{
     ids::Space,
     limits,
-    ports::{Clock, Store, StoreError},
+    ports::{Clock, Store, StoreError, store::Connected},
     presence::Presence,
     signals::stopped,
     time::Timestamp,
@@ -90,7 +90,10 @@ impl Upkeep {
             > 0
         {}
         self.store.identity_forget().await?;
-        let connected = self.presence.connected(Space::Devices);
+        let connected = Connected {
+            devices: self.presence.connected(Space::Devices),
+            modules: self.presence.connected(Space::Modules),
+        };
         self.store
             .session_expire(before(limits::SESSION_KEPT), connected)
             .await?;

@@ -114,7 +114,7 @@ impl Access {
             path,
         };
         token.verify(&check).map_err(|refusal| {
-            tracing::debug!(%refusal, "a token was refused");
+            tracing::debug!(error = %refusal, "a token was refused");
             Unauthorized
         })
     }
@@ -164,6 +164,7 @@ mod tests {
                 edge: false,
                 device_scope: None,
                 parent_scopes: Vec::new(),
+                managed_by: None,
             },
             status_updated: Timestamp::NEVER,
         }

@@ -11,18 +11,25 @@ use std::{
     time::Duration,
 };
 
+use fanfare_blobs::{BlobPlaces, BlobSettings, S3Settings};
 use fanfare_hub::{
     Engine, Hub,
     access::{DEFAULT_POLICIES, Policy},
-    ids::IdentityId,
+    ids::{IdentityId, Term},
+    limits,
     ports::{Clock, StoreError, store::PolicyStore as _},
     registry::Identity,
+    transfers::{TransferParts, Transfers, runner::TransferRunner},
 };
-use fanfare_store::{Embedded, embedded::OpenError};
+use fanfare_store::{
+    Embedded,
+    embedded::{OpenError, StoreCopy},
+};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     auth::Access,
+    backup::Progress,
     clock::SystemClock,
     config::Config,
     connection_string::host_with_port,
@@ -32,6 +39,7 @@ use crate::{
     mqtt::{self, Gateway},
     rest::{self, Rest},
     shutdown::{CONNECTIONS_WITHIN, ENGINE_WITHIN},
+    throttle::Throttle,
     tls::{ServerCertificate, TlsError, certificate_names},
 };
 
@@ -77,6 +85,9 @@ pub enum StartError {
     /// The store's content.
     #[error("the store cannot be read")]
     Store(#[from] StoreError),
+    /// The client of blob endpoints.
+    #[error(transparent)]
+    Blobs(#[from] fanfare_blobs::ClientError),
     /// The network.
     #[error("the network cannot be used")]
     Network(#[source] std::io::Error),
@@ -100,16 +111,25 @@ impl Node {
         let names = certificate_names(&config.host_names, &config.bind);
         let certificate = ServerCertificate::provide(folder.path(), &names, clock.now())?;
         let store = Arc::new(Embedded::open(&store_file(folder.path()))?);
-        let (hub, engine) = Hub::new(
+        let (hub, engine) = Hub::with_profile(
             store.clone(),
             clock,
             Arc::new(SystemEntropy),
             config.job_history,
+            config.profile.clone(),
         );
+        let throttle = Throttle::of(&hub.profile);
         let policies = policies(&store, &hub).await?;
         let access = Arc::new(Access::new(names, policies.clone()));
-        let rest = Rest::new(hub.clone(), access.clone(), move || store.commits());
-        let gateway = Arc::new(Gateway::new(hub.clone(), access));
+        let (transfers, runner) = transfers(config, folder.path(), &hub, &store)?;
+        let rest = Rest::new(
+            hub.clone(),
+            transfers,
+            access.clone(),
+            throttle.clone(),
+            store.clone(),
+        );
+        let gateway = Arc::new(Gateway::new(hub.clone(), access).throttled(throttle));
 
         let host = HubFile {
             host_name: config.host_names.first().cloned().unwrap_or_default(),
@@ -120,7 +140,7 @@ impl Node {
         };
         folder.put_hub_file(&host)?;
         let node = Self {
-            engine: Tasks::engine(engine),
+            engine: Tasks::engine(engine, runner),
             https: Tasks::https(listeners.https, &certificate, &rest)?,
             mqtt: Tasks::mqtt(
                 listeners.mqtts,
@@ -136,7 +156,7 @@ impl Node {
             folder,
         };
         node.rest.set_ready(true);
-        tracing::info!(host = %node.host_name(), "the hub is ready");
+        tracing::info!(host.name = %node.host_name(), "the hub is ready");
         Ok(node)
     }
 
@@ -203,6 +223,28 @@ impl Node {
     }
 }
 
+/// Why a store's file was not copied, or a copy not taken over.
+pub use fanfare_store::embedded::CopyError;
+
+/// Copies the store of a data folder, whether a node runs on it or not.
+pub(crate) fn copy_store(
+    data_dir: &Path,
+    to: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<StoreCopy, CopyError> {
+    Embedded::copy(&store_file(data_dir), to, &mut |copied| {
+        progress(Progress {
+            done: copied.done,
+            total: copied.total,
+        });
+    })
+}
+
+/// Makes a copied store fit for a node, with a term of at least `floor`. Returns the term before and after.
+pub(crate) fn adopt_store(path: &Path, floor: Term) -> Result<(Term, Term), CopyError> {
+    Embedded::adopt_copy(path, floor)
+}
+
 /// The policies in a store's file, whether a node runs on it or not.
 pub(crate) fn stored_policies(data_dir: &Path) -> Result<Vec<Policy>, StoreError> {
     Embedded::peek_policies(&store_file(data_dir))
@@ -231,6 +273,39 @@ async fn policies(store: &Embedded, hub: &Hub) -> Result<Vec<Policy>, StoreError
     let made: Vec<_> = DEFAULT_POLICIES.into_iter().map(policy).collect();
     store.policy_put(made.clone()).await?;
     Ok(made)
+}
+
+/// Import and export jobs over the places that the configuration allows.
+fn transfers(
+    config: &Config,
+    data_dir: &Path,
+    hub: &Arc<Hub>,
+    store: &Arc<Embedded>,
+) -> Result<(Arc<Transfers>, TransferRunner), StartError> {
+    let s3 = config.blobs.s3.as_ref().map(|s3| S3Settings {
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        access_key_id: s3.access_key_id.clone(),
+        secret_access_key: s3.secret_access_key.expose().to_owned(),
+        session_token: s3
+            .session_token
+            .as_ref()
+            .map(|token| token.expose().to_owned()),
+    });
+    let blobs = BlobPlaces::new(BlobSettings {
+        folder: std::path::absolute(data_dir.join("blobs")).map_err(StartError::Network)?,
+        plain_hosts: config.blobs.plain_hosts.clone(),
+        s3,
+    })?;
+    Ok(Transfers::new(TransferParts {
+        hub: hub.clone(),
+        store: store.clone(),
+        entropy: Arc::new(SystemEntropy),
+        blobs: Arc::new(blobs),
+        lines: Arc::new(rest::Lines),
+        history: config.job_history,
+        active_max: limits::TRANSFERS_AT_ONCE,
+    }))
 }
 
 /// Every port of the node, taken.
@@ -280,12 +355,14 @@ impl Tasks {
         }
     }
 
-    fn engine(engine: Engine) -> Self {
+    fn engine(engine: Engine, transfers: TransferRunner) -> Self {
         let mut tasks = Self::none();
         let stop = || tasks.stop.subscribe();
         let (scheduler, upkeep) = (engine.scheduler.run(stop()), engine.upkeep.run(stop()));
         tasks.set.spawn(scheduler);
         tasks.set.spawn(upkeep);
+        tasks.set.spawn(transfers.run(stop()));
+        tasks.set.spawn(engine.reconciler.run(stop()));
         tasks
     }
 

@@ -11,15 +11,23 @@ use std::{
     time::Duration,
 };
 
+use fanfare_hub::profile::Profile;
 use figment::{
     Figment,
     providers::{Format, Toml},
     value::{Dict, Value},
 };
 
-use self::layers::{Environment, Given};
+use self::{
+    blobs::S3Environment,
+    layers::{Environment, Given},
+};
 
+mod blobs;
 mod layers;
+mod profile;
+
+pub use self::blobs::{BlobConfig, S3Config};
 
 /// What a node is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +50,10 @@ pub struct Config {
     pub log_filter: String,
     /// How long the history of ended jobs is kept.
     pub job_history: Duration,
+    /// The limits it imposes beyond its own bounds.
+    pub profile: Profile,
+    /// Where import and export jobs may read and write.
+    pub blobs: BlobConfig,
 }
 
 /// How log lines look.
@@ -81,6 +93,30 @@ pub struct Flags {
     pub log_filter: Option<String>,
     /// See [`Config::job_history`], in days.
     pub job_history_days: Option<u32>,
+    /// The profile: `open`, or a tier whose published limits are imposed.
+    pub profile: Option<String>,
+    /// See [`Profile::units`].
+    pub units: Option<u32>,
+    /// See [`JobRules::active_max`](fanfare_hub::profile::JobRules); a number or `unlimited`.
+    pub jobs_at_once: Option<String>,
+    /// See [`JobRules::device_operations_per_second`](fanfare_hub::profile::JobRules); a number or `unlimited`.
+    pub job_device_operations_per_second: Option<String>,
+    /// See [`JobRules::cancel_while_running`](fanfare_hub::profile::JobRules); `true` or `false`.
+    pub cancel_while_running: Option<String>,
+    /// See [`JobRules::condition_chars_max`](fanfare_hub::profile::JobRules); a number or `unlimited`.
+    pub condition_chars_max: Option<String>,
+    /// See [`JobRules::retry_window`](fanfare_hub::profile::JobRules), in seconds.
+    pub job_retry_window: Option<u32>,
+    /// See [`Profile::python_job_list`]; `true` or `false`.
+    pub python_job_list: Option<String>,
+    /// See [`BlobConfig::plain_hosts`]; empty is absent.
+    pub blob_plain_hosts: Vec<String>,
+    /// See [`S3Config::endpoint`].
+    pub s3_endpoint: Option<String>,
+    /// See [`S3Config::region`].
+    pub s3_region: Option<String>,
+    /// See [`S3Config::access_key_id`]; the secret is no flag, since others can see those.
+    pub s3_access_key_id: Option<String>,
 }
 
 /// Everything that is wrong with a configuration.
@@ -124,6 +160,9 @@ impl Config {
         flags: Flags,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        let (s3, environment): (Vec<_>, Vec<_>) = environment
+            .into_iter()
+            .partition(|(name, _)| S3Environment::knows(name));
         let environment: Vec<_> = environment
             .into_iter()
             .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value)))
@@ -133,7 +172,7 @@ impl Config {
             .config
             .clone()
             .or_else(|| named.map(|(_, path)| PathBuf::from(path)));
-        let mut layers = Figment::new();
+        let mut layers = Figment::new().merge(S3Environment(s3));
         if let Some(path) = &file {
             read_file(path)?;
             layers = layers.merge(Toml::file_exact(path));
@@ -147,7 +186,7 @@ impl Config {
 const JOB_HISTORY_DAYS_DEFAULT: u32 = 30;
 const JOB_HISTORY_DAYS_MAX: u32 = 3_650;
 const PREFIX: &str = "FANFARE_";
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 25] = [
     "data-dir",
     "bind",
     "host-name",
@@ -159,6 +198,20 @@ const KEYS: [&str; 11] = [
     "log-format",
     "log-filter",
     "job-history-days",
+    "profile",
+    "units",
+    "jobs-at-once",
+    "job-device-operations-per-second",
+    "cancel-while-running",
+    "condition-chars-max",
+    "job-retry-window",
+    "python-job-list",
+    "blob-plain-hosts",
+    "s3-endpoint",
+    "s3-region",
+    "s3-access-key-id",
+    "s3-secret-access-key",
+    "s3-session-token",
 ];
 
 fn read_file(path: &Path) -> Result<(), ConfigError> {
@@ -239,6 +292,8 @@ impl<'a> Checked<'a> {
                 "a number of days",
             )
             .unwrap_or(JOB_HISTORY_DAYS_DEFAULT);
+        let profile = self.profile();
+        let blobs = self.blobs();
         if !self.faults.is_empty() {
             return Err(ConfigError {
                 faults: self.faults,
@@ -254,6 +309,8 @@ impl<'a> Checked<'a> {
             log_format,
             log_filter,
             job_history: Duration::from_secs(u64::from(days) * 24 * 3_600),
+            profile,
+            blobs,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fanfare_hub::{
-    ids::{DeviceId, IdError, IdentityId},
+    ids::{DeviceId, IdError, IdentityId, ModuleId},
     ports::StoreError,
     registry::Authentication,
 };
@@ -31,15 +31,15 @@ pub enum ConnectionStringError {
         /// What there is.
         known: String,
     },
-    /// The text is no device id.
+    /// The text is no device id, or no module id.
     #[error(transparent)]
-    DeviceId(#[from] IdError),
-    /// No such device.
-    #[error("device {0} is not registered")]
-    NoDevice(DeviceId),
-    /// The device has no keys.
-    #[error("device {0} does not sign in with a key")]
-    NoKey(DeviceId),
+    Id(#[from] IdError),
+    /// No such device or module.
+    #[error("{0} is not registered")]
+    Absent(IdentityId),
+    /// The device or module has no keys.
+    #[error("{0} does not sign in with a key")]
+    NoKey(IdentityId),
 }
 
 /// The connection string of a policy, with its primary key.
@@ -58,20 +58,33 @@ pub fn of_policy(data_dir: &Path, name: &str) -> Result<String, ConnectionString
     Ok(ConnectionString::service(&host_with_port(&host), &policy.name, key).to_string())
 }
 
-/// The connection string of a device, with its primary key. Devices know no port of the service API.
+/// The connection string of a device, or of a module on it, with its primary key. Devices know no port of
+/// the service API.
 ///
 /// # Errors
-/// No hub was started on the folder, it has no such device, or the device has no key.
-pub fn of_device(data_dir: &Path, device: &str) -> Result<String, ConnectionStringError> {
-    let id = DeviceId::parse(device)?;
+/// No hub was started on the folder, it has no such device or module, or what there is has no key.
+pub fn of_identity(
+    data_dir: &Path,
+    device: &str,
+    module: Option<&str>,
+) -> Result<String, ConnectionStringError> {
+    let id = IdentityId {
+        device: DeviceId::parse(device)?,
+        module: module.map(ModuleId::parse).transpose()?,
+    };
     let host = read_hub_file(data_dir)?;
-    let identity = compose::stored_identity(data_dir, &IdentityId::device(id.clone()))?;
-    let identity = identity.ok_or_else(|| ConnectionStringError::NoDevice(id.clone()))?;
+    let Some(identity) = compose::stored_identity(data_dir, &id)? else {
+        return Err(ConnectionStringError::Absent(id));
+    };
     let Authentication::Sas { primary, .. } = identity.settings.authentication else {
         return Err(ConnectionStringError::NoKey(id));
     };
     let key = Secret::new(primary.expose());
-    Ok(ConnectionString::device(&host.host_name, id.as_str(), key).to_string())
+    let string = ConnectionString {
+        module_id: module.map(str::to_owned),
+        ..ConnectionString::device(&host.host_name, device, key)
+    };
+    Ok(string.to_string())
 }
 
 /// `localhost:8443`; the port is left out when it is 443.

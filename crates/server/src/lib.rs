@@ -5,6 +5,7 @@
 //! hub's. Start reading at [`compose`], then [`rest`].
 
 pub mod auth;
+pub mod backup;
 mod clock;
 pub mod compose;
 pub mod config;
@@ -16,7 +17,9 @@ pub mod mqtt;
 pub mod rest;
 pub mod shutdown;
 pub mod telemetry;
+pub mod throttle;
 mod tls;
 
 pub use compose::{Node, StartError};
 pub use config::{Config, ConfigError, Flags, LogFormat};
+pub use fanfare_hub::profile::Profile;

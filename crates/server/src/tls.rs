@@ -86,7 +86,7 @@ impl ServerCertificate {
         let leaf = leaf_params(names, now)?.signed_by(&key, &issuer)?;
         write(&key_path, &key.serialize_pem(), SECRET_MODE)?;
         write(&certificate_path, &leaf.pem(), PUBLIC_MODE)?;
-        tracing::info!(names = ?names, "issued a server certificate");
+        tracing::info!(host.names = ?names, "issued a server certificate");
         Self::read(&certificate_path, &key_path)
     }
 

@@ -70,3 +70,101 @@ async fn a_file_can_be_looked_into_while_a_hub_runs_on_it() {
         drop(running.take());
     }
 }
+
+#[tokio::test]
+async fn what_goes_with_deleted_devices_fills_no_transaction_beyond_measure() {
+    use contract::{at, create, delete, device, module, put};
+    use fanfare_hub::{
+        limits,
+        ports::store::{RegistryStore, Store},
+        registry::{IdentityWritten, Precondition},
+    };
+
+    let folder = tempfile::tempdir().expect("the system's folder is writable");
+    let store = Embedded::open_inline(&folder.path().join("store.db"));
+    let store = Arc::new(store.expect("a scratch folder is writable"));
+    let names: Vec<_> = (0..10).map(|n| format!("d{n}")).collect();
+    let many: Vec<_> = names.iter().map(String::as_str).collect();
+    create(&(store.clone() as Arc<dyn Store>), &many).await;
+    for name in &names {
+        let puts = (0..limits::DEVICE_MODULES_MAX)
+            .map(|n| put(&module(name, &format!("m{n}")), Precondition::Absent));
+        store.identity_write(puts.collect(), at(0)).await.unwrap();
+    }
+    let deletes = |names: &[String]| {
+        let ids = names.iter().map(|name| device(name));
+        ids.map(|id| delete(&id, Precondition::Exists)).collect()
+    };
+    let before = store.commits();
+    // A module is three rows: of its own, its twin, and what is left of its name.
+    let gone = store.identity_write(deletes(&names), at(1)).await.unwrap();
+    assert_eq!(store.commits() - before, 2, "about 1,000 rows each");
+    for (result, name) in gone.into_iter().zip(&names) {
+        let Ok(IdentityWritten::Deleted { identity, modules }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(identity.id, device(name), "in the order asked for");
+        assert_eq!(modules.len(), limits::DEVICE_MODULES_MAX);
+    }
+    assert_eq!(store.identity_count().await.unwrap().total, 0);
+    create(&(store.clone() as Arc<dyn Store>), &many).await;
+    let before = store.commits();
+    store.identity_write(deletes(&names), at(2)).await.unwrap();
+    assert_eq!(store.commits() - before, 1);
+}
+
+#[tokio::test]
+async fn a_scan_of_named_devices_waits_for_no_long_one() {
+    use contract::{create, device};
+    use fanfare_hub::{
+        ids::Space,
+        ports::store::{IdentityRow, IdentityScan, Store},
+    };
+    use std::{
+        ops::ControlFlow,
+        sync::{Mutex, mpsc},
+    };
+
+    let folder = tempfile::tempdir().expect("the system's folder is writable");
+    let store = Embedded::open(&folder.path().join("store.db"));
+    let store: Arc<dyn Store> = Arc::new(store.expect("a scratch folder is writable"));
+    create(&store, &["a", "b"]).await;
+    let scan = |devices| IdentityScan {
+        space: Space::Devices,
+        after: None,
+        devices,
+    };
+    // As many long scans as there may be, each held at its first row.
+    let mut long = Vec::new();
+    for _ in 0..2 {
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go_on, wait) = mpsc::channel::<()>();
+        let (mut begun, wait) = (Some(begun), Mutex::new(wait));
+        let visit = move |_: &dyn IdentityRow| {
+            if let Some(begun) = begun.take() {
+                begun.send(()).expect("the test waits for it");
+                // An error: the test is over.
+                let _ = wait.lock().expect("nobody else has it").recv();
+            }
+            ControlFlow::Continue(())
+        };
+        let (store, scan) = (store.clone(), scan(None));
+        let scanning =
+            tokio::spawn(async move { store.identity_scan(scan, Box::new(visit)).await });
+        has_begun.await.expect("the scan begins");
+        long.push((scanning, go_on));
+    }
+    let (found, seen) = mpsc::channel();
+    let visit = move |row: &dyn IdentityRow| {
+        found.send(row.key()).expect("the test waits for it");
+        ControlFlow::Continue(())
+    };
+    let named = scan(Some(vec![device("b").device]));
+    store.identity_scan(named, Box::new(visit)).await.unwrap();
+    assert_eq!(seen.iter().count(), 1);
+    for (scanning, go_on) in long {
+        assert!(!scanning.is_finished());
+        drop(go_on);
+        scanning.await.unwrap().unwrap();
+    }
+}

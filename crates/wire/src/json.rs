@@ -9,6 +9,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::error::ErrorCode;
+use crate::strict::Strict;
 
 /// Deepest nesting of arrays and objects that a payload may have. Same as the parser's own limit, which
 /// does not see inside payloads that are kept as text.
@@ -20,7 +21,7 @@ pub const DEPTH_MAX: usize = 128;
 /// [`DecodeError`], with the code to answer and a text that names the member.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     let mut input = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut input).map_err(|fault| {
+    let value = serde_path_to_error::deserialize(Strict(&mut input)).map_err(|fault| {
         let path = fault.path().to_string();
         DecodeError::new(&path, fault.inner())
     })?;

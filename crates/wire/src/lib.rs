@@ -18,6 +18,7 @@
 
 #![warn(missing_docs)]
 
+pub mod configurations;
 pub mod connection_string;
 pub mod error;
 pub mod etag;
@@ -30,12 +31,14 @@ pub mod registry;
 pub mod sas;
 pub mod timestamp;
 pub mod topic;
+pub mod transfers;
 pub mod twin;
 
 mod field;
 mod json;
 mod percent;
 mod secret;
+mod strict;
 
 pub use field::Field;
 pub use json::{DEPTH_MAX, DecodeError, decode};

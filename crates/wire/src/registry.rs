@@ -1,4 +1,4 @@
-//! Device identities: the document, the bulk call, statistics, key renewal.
+//! Device and module identities: the documents, the bulk call, statistics, key renewal.
 //!
 //! Requests and documents are different shapes: a request may leave out nearly everything.
 
@@ -78,6 +78,54 @@ pub struct DeviceIdentityRequest {
     /// The scopes above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_scopes: Option<Vec<String>>,
+}
+
+/// A module identity, as GET and PUT answer it. Secrets are part of it. compat: REG-21
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleIdentity {
+    /// The module.
+    pub module_id: String,
+    /// Who looks after it, as its makers call it.
+    #[serde(default)]
+    pub managed_by: Option<String>,
+    /// The device it is on.
+    pub device_id: String,
+    /// Made by the hub; another one after deletion and re-creation.
+    #[serde(default)]
+    pub generation_id: String,
+    /// The identity's etag, without quotes.
+    #[serde(default)]
+    pub etag: String,
+    /// Whether it is connected now.
+    pub connection_state: ConnectionState,
+    /// When it last connected or disconnected.
+    pub connection_state_updated_time: Timestamp,
+    /// When the module last said something.
+    pub last_activity_time: Timestamp,
+    /// Messages waiting for the module: none ever, only devices have a queue.
+    #[serde(default)]
+    pub cloud_to_device_message_count: u32,
+    /// How it proves who it is.
+    pub authentication: Authentication,
+}
+
+/// The body of PUT `/devices/{id}/modules/{m}`, read like a [`DeviceIdentityRequest`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleIdentityRequest {
+    /// The module; the path decides, this may only agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_id: Option<String>,
+    /// The device; the path decides, this may only agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    /// Who looks after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
+    /// How it is to prove who it is; generated keys when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<AuthenticationRequest>,
 }
 
 /// Whether an identity may be used.

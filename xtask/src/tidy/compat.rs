@@ -21,6 +21,8 @@ const PAGES: &[(&str, &str)] = &[
     ("methods", "METHOD"),
     ("auth", "AUTH"),
     ("mqtt", "MQTT"),
+    ("configurations", "CFG"),
+    ("transfers", "XFER"),
 ];
 
 struct Fact<'a> {

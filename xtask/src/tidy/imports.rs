@@ -6,7 +6,7 @@ use super::rust::{code, code_without_tests, crate_paths, line_of, words};
 use super::tree::Tree;
 
 /// Crates that hold adapters of the hub's ports.
-const ADAPTER_CRATES: &[&str] = &["fanfare_store", "fanfare_bus"];
+const ADAPTER_CRATES: &[&str] = &["fanfare_store", "fanfare_bus", "fanfare_blobs"];
 const COMPOSE: &str = "crates/server/src/compose.rs";
 const SERVE: &str = "crates/cli/src/serve.rs";
 const FRONT_ENDS: &[&str] = &["rest", "mqtt", "amqp"];
@@ -20,9 +20,11 @@ const HUB_LEVELS: &[&[&str]] = &[
     &["registry"],
     &["access", "query", "method", "twin"],
     &["overlay"],
-    &["jobs"],
+    &["configurations", "jobs"],
     &["queries", "upkeep"],
     &["hub"],
+    &["bulk"],
+    &["transfers"],
 ];
 
 /// Pure nouns inside those modules that any level may name: naming a document calls nothing.
@@ -43,7 +45,7 @@ const MACHINE_PATHS: &[&str] = &[
 
 /// Rule 3: only compose.rs names a concrete adapter.
 pub(super) fn only_compose_names_an_adapter(tree: &Tree) -> Vec<Finding> {
-    let homes = ["crates/store/", "crates/bus/"];
+    let homes = ["crates/store/", "crates/bus/", "crates/blobs/"];
     let files = tree
         .rust_sources()
         .filter(|(path, _)| *path != COMPOSE && !homes.iter().any(|home| path.starts_with(home)));

@@ -8,6 +8,7 @@ mod compat;
 mod docs;
 mod imports;
 mod manifests;
+mod reference;
 mod rust;
 mod sizes;
 mod tree;
@@ -71,6 +72,8 @@ const RULES: &[Rule] = &[
     compat::claimed_tests_exist,
     docs::links_resolve,
     docs::no_paths_of_one_machine,
+    reference::made_pages_are_current,
+    reference::log_fields_are_declared,
     words::no_stray_markers,
     words::names_use_the_glossary,
     words::source_files_have_a_head,

@@ -2,7 +2,8 @@
 //!
 //! One task a node. One commit is under way at a time; everything that happens meanwhile joins the next
 //! one, which is the whole of group commit here. A commit that failed is repeated as it is: the store
-//! refuses what it already has, so that is safe.
+//! refuses what it already has, so that is safe. One that failed because a job's journal is corrupt is
+//! repeated in parts, so that only that job fails.
 //!
 //! Waiting only wakes; [`Loop::step`] then takes whatever there is, so that no source of events, however
 //! busy, keeps another one waiting.
@@ -13,10 +14,15 @@ use futures_util::future::{BoxFuture, try_join_all};
 use roaring::RoaringBitmap;
 use tokio::sync::{mpsc, watch};
 
-use super::execute::{self, Bounds, Executor, SendGroup};
+use super::{
+    execute::{self, Bounds, Executor, SendGroup},
+    job::Progress,
+    pace::{Pace, Quota},
+};
 use crate::{
     ids::{CallId, IdentityKey, JobNumber, Space},
     limits,
+    measures::EngineMeasures,
     method::{CallAnswer, Methods},
     ports::{
         Clock, Store, StoreError,
@@ -34,10 +40,15 @@ pub(super) struct Dispatch {
     pub(super) presence: Arc<Presence>,
     pub(super) methods: Arc<Methods>,
     pub(super) signals: JobSignals,
+    pub(super) measures: Arc<EngineMeasures>,
     /// Answers of devices to calls of jobs.
     pub(super) answers: mpsc::Receiver<CallAnswer>,
     /// Jobs that became running.
     pub(super) jobs: mpsc::Receiver<MethodJobs>,
+    /// How fast calls may begin, if that is bounded.
+    pub(super) pace: Option<Arc<Pace>>,
+    /// Whether the scheduler wants to hear of every job's end.
+    pub(super) tells_ends: bool,
     /// How long the loop waits for answers once it was told to stop.
     pub(super) drain: Duration,
 }
@@ -63,6 +74,7 @@ type Committing = BoxFuture<'static, Result<Vec<JobCommitted>, StoreError>>;
 struct Loop {
     parts: Dispatch,
     executor: Executor,
+    quota: Quota,
     commit: Option<Commit>,
     /// To acknowledge when the next commit is durable.
     receipts: Vec<(Arc<dyn Link>, Receipt)>,
@@ -81,7 +93,6 @@ struct Commit {
     batch: Vec<JobRecords>,
     receipts: Vec<(Arc<dyn Link>, Receipt)>,
     over: Vec<JobNumber>,
-    at: Timestamp,
     result: Committing,
 }
 
@@ -89,9 +100,11 @@ impl Dispatch {
     /// Runs until `stop` says true and the calls in flight have ended or the drain time is over.
     pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
         let executor = Executor::new(self.store.term(), Bounds::default());
+        let quota = Quota::new(self.pace.clone());
         let mut this = Loop {
             parts: self,
             executor,
+            quota,
             commit: None,
             receipts: Vec::new(),
             over: Vec::new(),
@@ -133,10 +146,27 @@ impl Loop {
         self.over.extend(self.executor.expire(now));
         self.drop_held(now);
         if self.stopping.is_none() {
-            let methods = self.parts.methods.clone();
-            self.executor.choose(|| methods.next_call());
+            self.choose(now);
         }
         self.begin_commit(now);
+        let in_flight = self.executor.in_flight() as u64;
+        self.parts.measures.calls_in_flight.set(in_flight);
+    }
+
+    /// As many calls as pace, bounds and devices allow at this moment.
+    fn choose(&mut self, now: Timestamp) {
+        loop {
+            let allowed = self.quota.open(|| self.executor.wishes(), now);
+            if allowed == 0 {
+                return;
+            }
+            let methods = &self.parts.methods;
+            let chosen = self.executor.choose(allowed, || methods.next_call());
+            self.quota.used(chosen);
+            if chosen < allowed {
+                return;
+            }
+        }
     }
 
     fn begin_commit(&mut self, now: Timestamp) {
@@ -164,7 +194,6 @@ impl Loop {
             batch,
             receipts,
             over,
-            at: now,
             result,
         });
     }
@@ -180,7 +209,7 @@ impl Loop {
     async fn wait(&mut self, stop: &mut watch::Receiver<bool>) {
         let wake_at = match self.stopping {
             Some(until) => self.executor.wake_at().min(until),
-            None => self.executor.wake_at(),
+            None => self.executor.wake_at().min(self.quota.wake_at()),
         };
         let clock = self.parts.clock.clone();
         let presence = self.parts.presence.clone();
@@ -194,7 +223,10 @@ impl Loop {
                 self.stopping = Some(clock.now() + self.parts.drain);
             }
             result = committed(&mut self.commit) => self.on_committed(result).await,
-            () = signals.engine() => self.send_held().await,
+            () = signals.engine() => {
+                self.look_for_deleted().await;
+                self.send_held().await;
+            }
             job = self.parts.jobs.recv(), if !is_stopping => self.on_jobs(job).await,
             answer = self.parts.answers.recv(), if takes_answers => {
                 answer.into_iter().for_each(|answer| self.on_answer(answer, clock.now()));
@@ -285,6 +317,11 @@ impl Loop {
                 for (link, receipt) in done.receipts {
                     link.acknowledge(receipt);
                 }
+                if self.parts.tells_ends
+                    && (!done.over.is_empty() || results.iter().any(|result| result.ended))
+                {
+                    self.parts.signals.job_ended();
+                }
                 let now = self.parts.clock.now();
                 let groups = self.executor.committed(done.batch, &results, now);
                 for job in done.over {
@@ -294,22 +331,37 @@ impl Loop {
                     self.send(group).await;
                 }
             }
+            Err(StoreError::Corrupt(reason)) => {
+                tracing::warn!(%reason, "a job's journal is corrupt, its neighbours are recorded apart");
+                let store = self.parts.store.clone();
+                let (batch, over) = (done.batch.clone(), done.over.clone());
+                let now = self.parts.clock.now();
+                let result = Box::pin(commit_apart(store, batch, over, now));
+                self.commit = Some(Commit { result, ..done });
+            }
             Err(error) => {
                 tracing::error!(%error, "outcomes of jobs could not be recorded, trying again");
-                let retry = self.parts.clock.now() + RETRY_AFTER;
-                let slept = self.parts.clock.sleep_until(retry);
-                let again = commit(
-                    self.parts.store.clone(),
-                    done.batch.clone(),
-                    done.over.clone(),
-                    done.at,
-                );
+                let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
+                let (batch, over) = (done.batch.clone(), done.over.clone());
                 let result = Box::pin(async move {
-                    slept.await;
-                    again.await
+                    clock.sleep_until(clock.now() + RETRY_AFTER).await;
+                    // Dated by this try: it is the one after which calls leave.
+                    commit(store, batch, over, clock.now()).await
                 });
                 self.commit = Some(Commit { result, ..done });
             }
+        }
+    }
+
+    /// After a deletion whose result was lost.
+    async fn look_for_deleted(&mut self) {
+        if !self.parts.signals.take_deletions_unknown() {
+            return;
+        }
+        for space in [Space::Devices, Space::Modules] {
+            let deleted = read_deleted(&self.parts.store, space).await;
+            let now = self.parts.clock.now();
+            self.executor.all_deleted(space, &deleted, now);
         }
     }
 
@@ -386,6 +438,10 @@ async fn deleted(store: &Arc<dyn Store>, space: Space, jobs: &[JobResumed]) -> R
     if !jobs.iter().any(|job| job.job.plan.space == space) {
         return RoaringBitmap::new();
     }
+    read_deleted(store, space).await
+}
+
+async fn read_deleted(store: &Arc<dyn Store>, space: Space) -> RoaringBitmap {
     match store.identity_deleted(space).await {
         Ok(deleted) => deleted,
         Err(error) => {
@@ -401,6 +457,73 @@ async fn committed(commit: &mut Option<Commit>) -> Result<Vec<JobCommitted>, Sto
     match commit {
         Some(commit) => commit.result.as_mut().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Does what [`commit`] does when a journal in it is corrupt: halves the batch until that job is alone, and
+/// closes jobs one by one. The job with the corrupt journal fails; nobody else suffers for it.
+async fn commit_apart(
+    store: Arc<dyn Store>,
+    batch: Vec<JobRecords>,
+    over: Vec<JobNumber>,
+    at: Timestamp,
+) -> Result<Vec<JobCommitted>, StoreError> {
+    let term = store.term();
+    let mut results = Vec::with_capacity(batch.len());
+    // The first part is the last: results keep the order of the batch.
+    let mut parts = vec![batch];
+    while let Some(mut part) = parts.pop() {
+        match store.job_journal(term, part.clone(), at).await {
+            Ok(recorded) => results.extend(recorded),
+            Err(StoreError::Corrupt(_)) if part.len() > 1 => {
+                let rest = part.split_off(part.len() / 2);
+                parts.extend([rest, part]);
+            }
+            Err(StoreError::Corrupt(reason)) => {
+                for records in part {
+                    give_up(&store, records.job, &reason, at).await?;
+                    let dispatched = records.dispatched.into_iter();
+                    results.push(JobCommitted {
+                        job: records.job,
+                        refused: dispatched.map(|(ordinal, _)| ordinal).collect(),
+                        progress: Progress::default(),
+                        ended: true,
+                    });
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for job in over {
+        match store.job_close(job, term, at).await {
+            Ok(_) | Err(StoreError::Absent(_)) => {}
+            Err(StoreError::Corrupt(reason)) => give_up(&store, job, &reason, at).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(results)
+}
+
+/// Ends a job whose journal is corrupt; one that is past even that is left as it lies.
+async fn give_up(
+    store: &Arc<dyn Store>,
+    job: JobNumber,
+    reason: &str,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    tracing::error!(
+        job.number = job.0,
+        reason,
+        "a job's journal is corrupt: the job fails"
+    );
+    let text = format!("the journal of the job is corrupt: {reason}");
+    match store.job_fail(job, store.term(), text, at).await {
+        Ok(_) | Err(StoreError::Absent(_)) => Ok(()),
+        Err(StoreError::Corrupt(reason)) => {
+            tracing::error!(job.number = job.0, %reason, "the job cannot be ended either");
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -297,6 +297,14 @@ impl Job {
         }
     }
 
+    /// Ends a waiting job; any other stays as it is, for hubs that do not cancel what runs. compat: JOB-53
+    pub fn cancel_waiting(&mut self, at: Timestamp) -> Result<(), IllegalMove> {
+        match self.state {
+            JobState::Waiting => self.cancel(at),
+            _ => Err(self.illegal("be cancelled")),
+        }
+    }
+
     /// Ends a job whose last device job has its outcome.
     pub fn finish(&mut self, at: Timestamp) -> Result<(), IllegalMove> {
         let (end, sealed) = match self.state {
@@ -400,11 +408,12 @@ pub(crate) mod tests {
     #[test]
     fn every_move_from_every_state() {
         type Move = fn(&mut Job) -> Result<(), IllegalMove>;
-        let moves: [(&str, Move); 4] = [
+        let moves: [(&str, Move); 5] = [
             ("seal", |job| job.seal(3, T1)),
             ("cancel", |job| job.cancel(T1)),
             ("finish", |job| job.finish(T1)),
             ("fail", |job| job.fail("no".into(), T1)),
+            ("cancel waiting", |job| job.cancel_waiting(T1)),
         ];
         let end = |end, sealed| {
             Some(JobState::Ended {
@@ -416,7 +425,7 @@ pub(crate) mod tests {
         let failed = || JobEnd::Failed {
             reason: "no".into(),
         };
-        let table: [(Job, [Option<JobState>; 4]); 6] = [
+        let table: [(Job, [Option<JobState>; 5]); 6] = [
             (
                 method_job(),
                 [
@@ -424,6 +433,7 @@ pub(crate) mod tests {
                     end(JobEnd::Cancelled, None),
                     None,
                     end(failed(), None),
+                    end(JobEnd::Cancelled, None),
                 ],
             ),
             (
@@ -436,6 +446,7 @@ pub(crate) mod tests {
                     }),
                     end(JobEnd::Completed, Some(T0)),
                     end(failed(), Some(T0)),
+                    None,
                 ],
             ),
             (
@@ -448,11 +459,12 @@ pub(crate) mod tests {
                     }),
                     end(JobEnd::Cancelled, Some(T0)),
                     end(failed(), Some(T0)),
+                    None,
                 ],
             ),
-            (ended(JobEnd::Completed), [None, None, None, None]),
-            (ended(JobEnd::Cancelled), [None, None, None, None]),
-            (ended(failed()), [None, None, None, None]),
+            (ended(JobEnd::Completed), [None, None, None, None, None]),
+            (ended(JobEnd::Cancelled), [None, None, None, None, None]),
+            (ended(failed()), [None, None, None, None, None]),
         ];
         for (from, expected) in table {
             for ((name, make_move), expected) in moves.iter().zip(expected) {

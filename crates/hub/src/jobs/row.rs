@@ -125,9 +125,11 @@ impl Document for RowDocument<'_> {
                 serde_json::Value::Null => Value::Undefined,
                 error => below(error, keys),
             },
-            Path::Field(_) | Path::Section(..) | Path::Version(_) | Path::Metadata(..) => {
-                Value::Undefined
-            }
+            Path::Field(_)
+            | Path::Section(..)
+            | Path::Version(_)
+            | Path::Metadata(..)
+            | Path::Configurations(_) => Value::Undefined,
         }
     }
 }

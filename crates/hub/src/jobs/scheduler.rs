@@ -14,15 +14,18 @@ use tokio::{
 use super::{
     dispatch::{Dispatch, MethodJobs},
     job::{Job, Operation},
+    pace::Pace,
     target::{self, TargetError},
     twin_run::TwinRuns,
 };
 use crate::{
     ids::JobNumber,
     limits,
+    measures::EngineMeasures,
     method::{CallAnswer, Methods},
     ports::{Clock, Store, StoreError, store::JobResumed},
     presence::Presence,
+    profile::JobRules,
     signals::{JobSignals, stopped},
     time::Timestamp,
     twin::Twins,
@@ -42,8 +45,12 @@ pub struct SchedulerParts {
     pub methods: Arc<Methods>,
     /// Hints.
     pub signals: JobSignals,
+    /// What is measured.
+    pub measures: Arc<EngineMeasures>,
     /// Answers to calls of jobs.
     pub answers: mpsc::Receiver<CallAnswer>,
+    /// What jobs may do.
+    pub rules: JobRules,
 }
 
 /// The scheduler's loop with its drivers.
@@ -62,6 +69,9 @@ struct Starts {
     twin_runs: TwinRuns,
     method_jobs: mpsc::Sender<MethodJobs>,
     places: Arc<Semaphore>,
+    /// Jobs under way at once, if that is bounded.
+    active_max: Option<u32>,
+    measures: Arc<EngineMeasures>,
 }
 
 /// A job that nobody could start waits this long before the next try.
@@ -85,14 +95,20 @@ impl Scheduler {
             twins,
             methods,
             signals,
+            measures,
             answers,
+            rules,
         } = parts;
+        let pace = rules
+            .device_operations_per_second
+            .map(|per_second| Arc::new(Pace::new(per_second)));
         let (method_jobs, jobs) = mpsc::channel(METHOD_JOBS_QUEUE);
         let twin_runs = TwinRuns {
             store: store.clone(),
             clock: clock.clone(),
             twins,
             pages: Arc::new(Semaphore::new(limits::TWIN_PAGES_AT_ONCE)),
+            pace: pace.clone(),
         };
         let dispatch = Dispatch {
             store: store.clone(),
@@ -100,8 +116,11 @@ impl Scheduler {
             presence: presence.clone(),
             methods,
             signals: signals.clone(),
+            measures: measures.clone(),
             answers,
             jobs,
+            pace,
+            tells_ends: rules.active_max.is_some(),
             drain: DRAIN,
         };
         let starts = Starts {
@@ -111,6 +130,8 @@ impl Scheduler {
             twin_runs,
             method_jobs,
             places: Arc::new(Semaphore::new(limits::JOB_STARTS_AT_ONCE)),
+            active_max: rules.active_max,
+            measures,
         };
         Self {
             starts,
@@ -148,8 +169,10 @@ impl Scheduler {
                         tracing::error!("the dispatch of calls ended too early");
                         return;
                     }
-                    // Nothing became due by that.
-                    continue;
+                    if starts.active_max.is_none() {
+                        // Nothing became due by that; with a bound it may have made room.
+                        continue;
+                    }
                 }
                 () = signals.accepted() => {}
                 () = starts.clock.sleep_until(wake_at) => {}
@@ -202,8 +225,10 @@ impl Starts {
     ) -> bool {
         match self.store.job_running().await {
             Ok(running) => {
-                for number in running.into_iter().filter(|number| driven.insert(*number)) {
-                    self.resume(number, tasks, stop).await;
+                for number in running {
+                    if !driven.contains(&number) && self.resume(number, tasks, stop).await {
+                        driven.insert(number);
+                    }
                 }
                 // The loop ends only at a stop.
                 let _ = self.method_jobs.send(MethodJobs::AllResumed).await;
@@ -216,13 +241,13 @@ impl Starts {
         }
     }
 
-    /// Hands one job over. While the store is away this waits: to go on without the job would lose the
-    /// answers to its calls.
-    async fn resume(&self, number: JobNumber, tasks: &mut Tasks, stop: &Stop) {
+    /// Hands one job over; true when a task of its own drives it from here. While the store is away this
+    /// waits: to go on without the job would lose the answers to its calls.
+    async fn resume(&self, number: JobNumber, tasks: &mut Tasks, stop: &Stop) -> bool {
         let begun = loop {
             match self.begin(number, None).await {
                 Err(StoreError::Unavailable(reason)) => {
-                    tracing::error!(job.number = number.0, %reason, "job cannot be resumed yet");
+                    tracing::error!(job.number = number.0, error = %reason, "job cannot be resumed yet");
                     self.clock.sleep_until(self.clock.now() + RETRY_AFTER).await;
                 }
                 other => break other,
@@ -232,25 +257,28 @@ impl Starts {
         match begun {
             Ok(Some(resumed)) if matches!(resumed.job.plan.operation, Operation::Method(_)) => {
                 starts.hand_over(resumed, stop).await;
+                false
             }
             Ok(Some(resumed)) => {
                 tasks.spawn(async move {
                     starts.hand_over(resumed, stop).await;
                     Some(number)
                 });
+                true
             }
-            Ok(None) => {}
+            Ok(None) => false,
             Err(error) => {
                 tracing::error!(job.number = number.0, %error, "job cannot be resumed");
                 tasks.spawn(async move {
                     starts.until_done(number, stop, None).await;
                     Some(number)
                 });
+                true
             }
         }
     }
 
-    /// Starts what is due; returns when to look again.
+    /// Starts what is due, oldest first, as far as there is room; returns when to look again.
     async fn start_due(
         &self,
         driven: &mut BTreeSet<JobNumber>,
@@ -258,15 +286,29 @@ impl Starts {
         stop: &Stop,
     ) -> Timestamp {
         let now = self.clock.now();
-        let due = match self.store.job_due(now, limits::JOB_DUE_BATCH).await {
-            Ok(due) => due,
+        let found = async {
+            match self.room(driven).await? {
+                0 => Ok(None),
+                room => {
+                    let due = self.store.job_due(now, limits::JOB_DUE_BATCH).await?;
+                    Ok::<_, StoreError>(Some((room, due)))
+                }
+            }
+        };
+        let (room, due) = match found.await {
+            Ok(Some(found)) => found,
+            // Whichever job ends next says so.
+            Ok(None) => return now + LOOK_AGAIN,
             Err(error) => {
                 tracing::error!(%error, "due jobs cannot be read, trying again");
                 return now + RETRY_AFTER;
             }
         };
         let may_be_more = due.due.len() >= limits::JOB_DUE_BATCH as usize;
-        for job in due.due.into_iter().filter(|job| driven.insert(job.number)) {
+        let new = |job: &Job| !driven.contains(&job.number);
+        let begin: Vec<_> = due.due.into_iter().filter(new).take(room).collect();
+        for job in begin {
+            driven.insert(job.number);
             let (starts, stop) = (self.clone(), stop.clone());
             tasks.spawn(async move {
                 let number = job.number;
@@ -279,6 +321,16 @@ impl Starts {
             false => now + LOOK_AGAIN,
         };
         due.next.map_or(look_again, |next| next.min(look_again))
+    }
+
+    /// How many more jobs may be under way.
+    async fn room(&self, driven: &BTreeSet<JobNumber>) -> Result<usize, StoreError> {
+        let Some(max) = self.active_max else {
+            return Ok(usize::MAX);
+        };
+        let running = self.store.job_running().await?;
+        let elsewhere = running.iter().filter(|job| !driven.contains(job)).count();
+        Ok((max as usize).saturating_sub(driven.len() + elsewhere))
     }
 
     /// Starts (when `waiting` is given) or resumes one job and, for a twin job, drives it to its end. Method
@@ -294,6 +346,12 @@ impl Starts {
                 Ok(Some(resumed)) => return self.hand_over(resumed, stop).await,
                 Ok(None) => return,
                 Err(StoreError::Absent(_)) => return,
+                Err(StoreError::Corrupt(reason)) => match self.give_up(number, &reason).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::warn!(job.number = number.0, %error, "job cannot be ended yet");
+                    }
+                },
                 Err(error) => {
                     tracing::error!(job.number = number.0, %error, "job will be tried again");
                 }
@@ -323,8 +381,9 @@ impl Starts {
     ) -> Result<Option<JobResumed>, StoreError> {
         if let Some(job) = waiting {
             let _place = self.places.acquire().await;
+            let began = self.clock.now();
             match target::take(&self.store, &self.clock, &self.presence, job).await {
-                Ok(job) if job.is_running() => {}
+                Ok(job) if job.is_running() => self.note_start(&job, began),
                 Ok(_) => return Ok(None),
                 Err(TargetError::Store(error)) => return Err(error),
                 Err(TargetError::Condition(error)) => {
@@ -338,6 +397,30 @@ impl Starts {
         }
         let resumed = self.store.job_resume(number).await?;
         Ok(resumed.job.is_running().then_some(resumed))
+    }
+
+    fn note_start(&self, job: &Job, began: Timestamp) {
+        let took = self.clock.now().since(began);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.measures.target_set.record(micros);
+        tracing::info!(
+            job.id = %job.id,
+            devices = job.progress.map_or(0, |progress| progress.total),
+            duration_ms = micros / 1_000,
+            "job is running, its target set is sealed"
+        );
+    }
+
+    /// Ends a job of which something is corrupt: trying again would not help it.
+    async fn give_up(&self, number: JobNumber, reason: &str) -> Result<(), StoreError> {
+        tracing::error!(job.number = number.0, reason, "a job is corrupt and fails");
+        let (term, now) = (self.store.term(), self.clock.now());
+        let text = format!("what is stored of the job is corrupt: {reason}");
+        match self.store.job_fail(number, term, text, now).await {
+            // Not even its row can be read: it is left as it lies.
+            Ok(_) | Err(StoreError::Absent(_) | StoreError::Corrupt(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn hand_over(self, resumed: JobResumed, stop: Stop) {

@@ -2,13 +2,16 @@
 //! devices told after the commit.
 //!
 //! Exactly once, whatever dies: a page is in the twins and in the journal, or in neither. After an error
-//! whose effect is not known, the ledger is read again.
+//! whose effect is not known, the ledger is read again. A job of which something is corrupt fails.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
 
-use super::job::{Job, Operation};
+use super::{
+    job::{Job, Operation},
+    pace::Pace,
+};
 use crate::{
     limits,
     ports::{Clock, Store, StoreError, store::JobResumed},
@@ -24,6 +27,8 @@ pub(super) struct TwinRuns {
     pub(super) twins: Arc<Twins>,
     /// Pages under way; first come first served, so that jobs take turns.
     pub(super) pages: Arc<Semaphore>,
+    /// How fast devices may be taken, if that is bounded.
+    pub(super) pace: Option<Arc<Pace>>,
 }
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -50,6 +55,12 @@ impl TwinRuns {
                 }
                 // Ended, and its history has expired since.
                 Err(StoreError::Absent(_)) => return,
+                Err(StoreError::Corrupt(reason)) => match self.give_up(&job, &reason).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::warn!(job.id = %job.id, %error, "job cannot be ended yet");
+                    }
+                },
                 Err(error) => {
                     tracing::error!(job.id = %job.id, %error, "twin job will be tried again");
                 }
@@ -73,7 +84,11 @@ impl TwinRuns {
         let term = self.store.term();
         let mut pending = resumed.ledger.pending();
         while job.is_running() && !pending.is_empty() {
-            let page: Vec<_> = pending.iter().take(limits::TWIN_PAGE_DEVICES).collect();
+            let wanted = pending.len().min(limits::TWIN_PAGE_DEVICES as u64) as usize;
+            let page: Vec<_> = pending
+                .iter()
+                .take(self.places(job, wanted).await)
+                .collect();
             let turn = self.pages.acquire().await;
             let now = self.clock.now();
             if now >= job.deadline() {
@@ -96,5 +111,31 @@ impl TwinRuns {
             });
         }
         Ok(())
+    }
+
+    /// Ends a job of which something is corrupt: trying again would not help it, and would hold its place.
+    async fn give_up(&self, job: &Job, reason: &str) -> Result<(), StoreError> {
+        tracing::error!(job.id = %job.id, reason, "a twin job is corrupt and fails");
+        let (term, now) = (self.store.term(), self.clock.now());
+        let text = format!("what is stored of the job is corrupt: {reason}");
+        match self.store.job_fail(job.number, term, text, now).await {
+            // Not even its row can be read: it is left as it lies.
+            Ok(_) | Err(StoreError::Absent(_) | StoreError::Corrupt(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until devices of the job may be taken, at most until its window is over; returns how many.
+    async fn places(&self, job: &Job, wanted: usize) -> usize {
+        let Some(pace) = &self.pace else {
+            return wanted;
+        };
+        let places = pace.reserve(wanted, 1, self.clock.now());
+        if places.at >= job.deadline() {
+            pace.give_back(places.count);
+        }
+        let until = places.at.min(job.deadline());
+        self.clock.sleep_until(until).await;
+        places.count
     }
 }

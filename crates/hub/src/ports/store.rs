@@ -13,8 +13,10 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use roaring::RoaringBitmap;
 
+use super::{configurations::ConfigurationStore, transfers::TransferStore};
 use crate::{
     access::Policy,
+    configurations::{ConfigurationId, ConfigurationStatus},
     ids::{
         CallId, DeviceId, Etag, IdentityId, IdentityKey, JobId, JobNumber, Ordinal, Space, Term,
     },
@@ -22,10 +24,13 @@ use crate::{
         job::{Job, JobPlan, Progress},
         ledger::{Ledger, Outcome, Settled},
     },
+    limits,
     query::Document,
     registry::{Identity, IdentityError, IdentityWrite, IdentityWritten},
     time::Timestamp,
-    twin::document::{DesiredChange, ReportedPatch, TwinDocument, TwinError, TwinPatch},
+    twin::document::{
+        DesiredChange, ReportedPatch, TwinDocument, TwinError, TwinPatch, TwinReplacement,
+    },
 };
 
 /// Why the store could not do what was asked; tells the caller what it can do next.
@@ -47,7 +52,14 @@ pub enum StoreError {
 
 /// Everything the domain remembers.
 pub trait Store:
-    RegistryStore + TwinStore + SessionStore + PolicyStore + QueryStore + JobStore
+    RegistryStore
+    + TwinStore
+    + SessionStore
+    + PolicyStore
+    + QueryStore
+    + JobStore
+    + TransferStore
+    + ConfigurationStore
 {
     /// The number of this node's start; carried by every write of a job's driver.
     fn term(&self) -> Term;
@@ -56,7 +68,8 @@ pub trait Store:
 /// Identities.
 #[async_trait]
 pub trait RegistryStore: Send + Sync + 'static {
-    /// Applies each write on its own, in order, in one commit.
+    /// Applies each write on its own, in order: in one commit, or in several where so much goes with deleted
+    /// devices that others would wait for long. Each write is in one of them as a whole.
     async fn identity_write(
         &self,
         writes: Vec<IdentityWrite>,
@@ -66,8 +79,9 @@ pub trait RegistryStore: Send + Sync + 'static {
     /// One identity.
     async fn identity_get(&self, id: &IdentityId) -> Result<Option<Identity>, StoreError>;
 
-    /// The first `limit` device identities in order of creation.
-    async fn identity_list(&self, limit: u32) -> Result<Vec<Identity>, StoreError>;
+    /// The first `limit` device identities in order of creation, each with its last activity as written;
+    /// [`Timestamp::NEVER`] if none.
+    async fn identity_list(&self, limit: u32) -> Result<Vec<(Identity, Timestamp)>, StoreError>;
 
     /// How many device identities there are.
     async fn identity_count(&self) -> Result<IdentityCount, StoreError>;
@@ -106,6 +120,8 @@ pub struct Twin {
     pub document: TwinDocument,
     /// Last activity as written, before the presence overlay; [`Timestamp::NEVER`] if none.
     pub last_activity: Timestamp,
+    /// The configurations that match it, in order of their names.
+    pub configurations: Vec<(ConfigurationId, ConfigurationStatus)>,
 }
 
 /// A twin after a change by the service.
@@ -149,10 +165,21 @@ pub trait TwinStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<TwinPatched, TwinWriteError>;
 
-    /// Merges a change by the device; `base` is the `$version` it knew. Returns the new one.
+    /// Puts whole sections in place of those there are.
+    async fn twin_replace(
+        &self,
+        id: &IdentityId,
+        replacement: TwinReplacement,
+        matches: Option<Etag>,
+        at: Timestamp,
+    ) -> Result<TwinPatched, TwinWriteError>;
+
+    /// Merges a change by the device that signed in as `id` with this key; `base` is the `$version` it
+    /// knew. Returns the new one. Absent when that identity is gone, whoever has its name by now.
     async fn twin_report(
         &self,
         id: &IdentityId,
+        key: IdentityKey,
         patch: ReportedPatch,
         base: Option<u64>,
         at: Timestamp,
@@ -177,10 +204,21 @@ pub struct Session {
 pub struct SignIn {
     /// Who.
     pub identity: Identity,
+    /// Whether its device may connect; for a device, whether it may itself.
+    pub device_enabled: bool,
     /// The session kept from earlier connections.
     pub session: Option<Session>,
     /// The `$version` of the desired properties.
     pub desired_version: u64,
+}
+
+/// Who is connected, by ordinal.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Connected {
+    /// Devices.
+    pub devices: RoaringBitmap,
+    /// Modules.
+    pub modules: RoaringBitmap,
 }
 
 /// Sessions.
@@ -201,7 +239,7 @@ pub trait SessionStore: Send + Sync + 'static {
     async fn session_expire(
         &self,
         before: Timestamp,
-        connected: RoaringBitmap,
+        connected: Connected,
     ) -> Result<u64, StoreError>;
 }
 
@@ -295,6 +333,25 @@ pub trait QueryStore: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
 }
 
+/// When a new job is not accepted although its request is fine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptRules {
+    /// Within this time of acceptance an equal request is a repetition; zero is never.
+    pub retry_window: Duration,
+    /// Jobs that may be active at once, the new one included; absent is any number. A job is active while it
+    /// runs or drains, and while it waits although its start has come.
+    pub active_max: Option<u32>,
+}
+
+impl Default for AcceptRules {
+    fn default() -> Self {
+        Self {
+            retry_window: limits::JOB_RETRY_WINDOW,
+            active_max: None,
+        }
+    }
+}
+
 /// What became of a new job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobInserted {
@@ -304,6 +361,8 @@ pub enum JobInserted {
     Repeated(Job),
     /// The id belongs to another job.
     Taken,
+    /// It would begin at once, and so many jobs are active already as may be.
+    TooManyActive,
 }
 
 /// What became of a cancel.
@@ -311,7 +370,7 @@ pub enum JobInserted {
 pub enum JobCanceled {
     /// Accepted; the job as it stands now.
     Done(Job),
-    /// The job had ended before.
+    /// The job had ended before, or runs and may not be cancelled then.
     TooLate(Job),
     /// No such job.
     Absent,
@@ -413,13 +472,14 @@ pub enum JobStatusFilter {
 /// Jobs and their journals.
 #[async_trait]
 pub trait JobStore: Send + Sync + 'static {
-    /// Accepts a job. The same id with an equal plan within `retry_window` is a repetition.
+    /// Accepts a job if the rules allow it. The same id with an equal plan within the retry window is a
+    /// repetition, whatever the other rules say; a job whose start lies ahead is not active yet.
     async fn job_insert(
         &self,
         id: JobId,
         plan: JobPlan,
         at: Timestamp,
-        retry_window: Duration,
+        rules: AcceptRules,
     ) -> Result<JobInserted, StoreError>;
 
     /// The whole text of a job's condition.
@@ -454,6 +514,15 @@ pub trait JobStore: Send + Sync + 'static {
         targets: RoaringBitmap,
     ) -> Result<(), StoreError>;
 
+    /// The same as clearing, adding and sealing, in one commit, for a set of at most one record.
+    async fn job_targets_seal(
+        &self,
+        job: JobNumber,
+        term: Term,
+        targets: RoaringBitmap,
+        at: Timestamp,
+    ) -> Result<Job, StoreError>;
+
     /// Fixes the target set and makes the job running (or ends it at once when the set is empty). A job
     /// that is no longer waiting comes back as it is.
     async fn job_seal(&self, job: JobNumber, term: Term, at: Timestamp) -> Result<Job, StoreError>;
@@ -482,6 +551,13 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// Cancels.
     async fn job_cancel(&self, id: &JobId, at: Timestamp) -> Result<JobCanceled, StoreError>;
+
+    /// Cancels a job that waits; one that runs, drains or has ended is too late.
+    async fn job_cancel_waiting(
+        &self,
+        id: &JobId,
+        at: Timestamp,
+    ) -> Result<JobCanceled, StoreError>;
 
     /// Ends a running job whose window is over: calls in flight end as timed out, whoever has not begun as
     /// unreachable.

@@ -20,7 +20,7 @@ pub(super) struct Select {
     pub(super) source: SourceName,
     pub(super) filter: Option<Expr>,
     pub(super) group_by: Vec<PathExpr>,
-    pub(super) order_by: Vec<(PathExpr, Direction)>,
+    pub(super) order_by: Vec<(Item, Direction)>,
 }
 
 /// A condition: a query's end, without or with its source.
@@ -51,18 +51,27 @@ pub(super) enum Column {
     Aggregate(Aggregate, Option<PathExpr>),
 }
 
+/// What many rows yield together. compat: QUERY-16, QUERY-25
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Aggregate {
+pub enum Aggregate {
+    /// How many rows, or rows where the path is defined.
     Count,
+    /// The mean of the numbers.
     Avg,
+    /// The sum of the numbers.
     Sum,
+    /// The first of the numbers and strings.
     Min,
+    /// The last of the numbers and strings.
     Max,
 }
 
+/// Which end of an order comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub enum Direction {
+    /// `ASC`, or nothing.
     Ascending,
+    /// `DESC`
     Descending,
 }
 
@@ -294,9 +303,9 @@ impl fmt::Display for Select {
                 f,
                 &self.order_by,
                 ", ",
-                |f, (path, direction)| match direction {
-                    Direction::Ascending => write!(f, "{path}"),
-                    Direction::Descending => write!(f, "{path} DESC"),
+                |f, (item, direction)| match direction {
+                    Direction::Ascending => write!(f, "{item}"),
+                    Direction::Descending => write!(f, "{item} DESC"),
                 },
             )?;
         }

@@ -3,70 +3,18 @@
 //! Also here: literals compared with a field that has one spelling per value are brought to that
 //! spelling, so that evaluation compares strings and nothing else.
 
-use super::ast::{self, Aggregate, Comparison, Item, PathExpr};
+mod select;
+
+pub use self::select::Selection;
+pub(super) use self::select::{BoundSelect, bind_select};
+use super::ast::{self, Aggregate, Comparison, PathExpr};
 use super::bound::{Expr, Source};
 use super::error::{QueryError, Span, quote};
 use super::functions::Function;
 use super::path::{
     JOB_FIELDS, JobField, Keys, Path, PropertySection, ROOT_FIELDS, RootField, Section,
 };
-use super::projection::{Column, Count, Counts, Projection};
 use super::value::Literal;
-
-/// What a query yields per matching row, or for all of them.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Selection {
-    /// `*`: the whole document, which its owner knows how to write.
-    Document,
-    /// One object per row with these columns.
-    Projection(Projection),
-    /// One object in all. The place of further aggregates and of groups.
-    Counts(Counts),
-}
-
-/// A bound query, without its text.
-pub(super) struct BoundSelect {
-    pub(super) source: Source,
-    pub(super) selection: Selection,
-    pub(super) top: Option<u64>,
-    pub(super) filter: Option<Expr>,
-}
-
-/// Binds a whole query. What the grammar has and evaluation has not is refused by name.
-/// compat: QUERY-6
-pub(super) fn bind_select(text: &str, select: ast::Select) -> Result<BoundSelect, QueryError> {
-    let unsupported = |span, what| {
-        Err(QueryError::new(
-            text,
-            span,
-            format!("{what} is not supported yet"),
-        ))
-    };
-    let binder = Binder::new(text, Some(&select.source))?;
-    if let Some(span) = select.distinct {
-        return unsupported(span, "DISTINCT");
-    }
-    let selection = match select.selection {
-        ast::Selection::All => Selection::Document,
-        ast::Selection::Items(items) => binder.items(items)?,
-    };
-    let filter = select
-        .filter
-        .map(|filter| binder.expr(filter))
-        .transpose()?;
-    if let Some(path) = select.group_by.first() {
-        return unsupported(path.span, "GROUP BY");
-    }
-    if let Some((path, _)) = select.order_by.first() {
-        return unsupported(path.span, "ORDER BY");
-    }
-    Ok(BoundSelect {
-        source: binder.source,
-        selection,
-        top: select.top,
-        filter,
-    })
-}
 
 /// Binds a condition, which selects identities and so never ranges over rows of jobs.
 pub(super) fn bind_targets(
@@ -122,56 +70,6 @@ impl<'t> Binder<'t> {
             text,
             source,
             alias,
-        })
-    }
-
-    // --- select list
-
-    fn items(&self, items: Vec<Item>) -> Result<Selection, QueryError> {
-        let mut columns: Vec<Column> = Vec::new();
-        let mut counts: Vec<Count> = Vec::new();
-        for item in items {
-            let aggregated = matches!(item.column, ast::Column::Aggregate(..));
-            if (aggregated && !columns.is_empty()) || (!aggregated && !counts.is_empty()) {
-                let message = "Paths beside an aggregate need GROUP BY, which is not supported yet";
-                return Err(QueryError::new(self.text, item.span, message));
-            }
-            let key = match item.column {
-                ast::Column::Path(path) => {
-                    let path = self.path(path)?;
-                    let last = path.steps().last().expect("a bound path has a step").into();
-                    let key = item.alias.unwrap_or(last);
-                    let twice = columns.iter().any(|column| column.key == key);
-                    columns.push(Column {
-                        key: key.clone(),
-                        path,
-                    });
-                    twice.then_some(key)
-                }
-                ast::Column::Aggregate(Aggregate::Count, path) => {
-                    let path = path.map(|path| self.path(path)).transpose()?;
-                    let key = item.alias.unwrap_or_else(|| "count".into());
-                    let twice = counts.iter().any(|count| count.key == key);
-                    counts.push(Count {
-                        key: key.clone(),
-                        path,
-                    });
-                    twice.then_some(key)
-                }
-                ast::Column::Aggregate(aggregate, _) => {
-                    let message = format!("{} is not supported yet", aggregate.name());
-                    return Err(QueryError::new(self.text, item.span, message));
-                }
-            };
-            if let Some(key) = key {
-                let message = format!("Two columns are named {}, name one with AS", quote(&key));
-                return Err(QueryError::new(self.text, item.span, message));
-            }
-        }
-        Ok(if counts.is_empty() {
-            Selection::Projection(Projection::new(columns))
-        } else {
-            Selection::Counts(Counts::new(counts))
         })
     }
 
@@ -320,6 +218,9 @@ fn twin_path(steps: &[Box<str>]) -> Result<Path, String> {
             rest => Path::Section(section.into(), keys(rest)),
         });
     }
+    if is(first, "configurations") {
+        return configurations_path(&steps[1..]);
+    }
     // The identity's name of the same moment. compat: QUERY-13
     if steps.len() == 1 && is(first, "statusUpdatedTime") {
         return Ok(Path::Field(RootField::StatusUpdateTime));
@@ -329,6 +230,23 @@ fn twin_path(steps: &[Box<str>]) -> Result<Path, String> {
         None => Err(format!(
             "Unknown field {}, below tags and properties any name is allowed",
             quote(&steps.join("."))
+        )),
+    }
+}
+
+/// A path below `configurations`: an id, which is a key, and then `status`, which is a name.
+/// compat: QUERY-35
+fn configurations_path(steps: &[Box<str>]) -> Result<Path, String> {
+    let mut inner = keys(steps);
+    if let Some(member) = inner.get_mut(1) {
+        canonicalise(member, &["status"]);
+    }
+    match &inner[..] {
+        [] | [_] => Ok(Path::Configurations(inner)),
+        [_, member] if &**member == "status" => Ok(Path::Configurations(inner)),
+        _ => Err(format!(
+            "configurations.[[id]] has no member {}, only status",
+            quote(&steps[1..].join("."))
         )),
     }
 }

@@ -4,6 +4,9 @@
 //! text --lexer--> tokens --parser--> syntax (ast) --bind--> bound --eval over a Document--> value
 //! ```
 //!
+//! A query yields whole documents, columns, or groups ([`Selection`]); [`Groups`] says what a group is and
+//! what aggregates yield, [`Ranking`] in which order rows and groups stand. Pages are not made here.
+//!
 //! Every stage has its own types, so nothing unbound can run. [`evaluate`] is the one meaning of an
 //! expression; a store that answers a part by index or pushes it down has to agree with it. Stores
 //! take part through [`Document`] and [`Path`] alone; [`Condition::identity_ids`] tells them when a
@@ -16,8 +19,10 @@ mod document;
 mod error;
 mod eval;
 mod functions;
+mod groups;
 mod lexer;
 pub mod limits;
+mod order;
 mod parser;
 mod path;
 mod plan;
@@ -34,8 +39,10 @@ pub use document::{Document, JsonDocument};
 pub use error::{QueryError, Span};
 pub use eval::evaluate;
 pub use functions::Function;
+pub use groups::{Aggregate, AggregateOf, Group, GroupColumn, GroupValue, Groups};
+pub use order::{Direction, OrderBy, OrderKey, Ranking};
 pub use path::{JobField, Keys, Path, PropertySection, RootField, Section};
-pub use projection::{Column, Count, Counts, Projection, Tally};
+pub use projection::{Column, Projection};
 pub use value::{Json, Literal, Number, Value};
 
 /// The devices or modules a job is for: `*`, or what would follow WHERE in a query, with an
@@ -97,20 +104,21 @@ pub struct Query {
     selection: Selection,
     top: Option<u64>,
     filter: Option<Expr>,
-    // The next clauses to come are groups (beside Selection::Counts) and an order of rows.
+    order: Box<[OrderKey]>,
 }
 
 impl Query {
     /// Parses and binds `text`, at most [`limits::TEXT_BYTES_MAX`] bytes.
     ///
-    /// Errors: syntax, an unknown name, a text over a limit, and, named as not supported yet,
-    /// DISTINCT, GROUP BY, ORDER BY and aggregates but COUNT.
+    /// Errors: syntax, an unknown name, a text over a limit, columns and orders that groups do not
+    /// have.
     pub fn parse(text: &str) -> Result<Self, QueryError> {
         let bind::BoundSelect {
             source,
             selection,
             top,
             filter,
+            order,
         } = bind::bind_select(text, parser::parse_select(text)?)?;
         Ok(Self {
             text: text.into(),
@@ -118,6 +126,7 @@ impl Query {
             selection,
             top,
             filter,
+            order: order.into(),
         })
     }
 
@@ -136,8 +145,7 @@ impl Query {
         &self.selection
     }
 
-    /// `TOP n`: at most so many rows over all pages. A query for counts has one row, and counts
-    /// every match.
+    /// `TOP n`: at most so many rows, or groups, over all pages. Groups are over every match.
     pub fn top(&self) -> Option<u64> {
         self.top
     }
@@ -145,6 +153,29 @@ impl Query {
     /// The expression after WHERE, if there is one.
     pub fn filter(&self) -> Option<&Expr> {
         self.filter.as_ref()
+    }
+
+    /// ORDER BY; empty without it.
+    pub fn order(&self) -> &[OrderKey] {
+        &self.order
+    }
+
+    /// The order of the result: of rows by ORDER BY, of groups by ORDER BY and then by their key.
+    pub fn ranking(&self) -> Ranking {
+        Ranking::new(&self.order, self.group_keys())
+    }
+
+    /// The order of groups by their key alone. What it writes is the same for rows of one group, and for
+    /// no others.
+    pub fn grouping(&self) -> Ranking {
+        Ranking::new(&[], self.group_keys())
+    }
+
+    fn group_keys(&self) -> &[Path] {
+        match &self.selection {
+            Selection::Groups(groups) => groups.keys(),
+            Selection::Document | Selection::Projection(_) => &[],
+        }
     }
 
     /// Whether this row belongs to the result.

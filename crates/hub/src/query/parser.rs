@@ -120,6 +120,15 @@ impl<'t> Parser<'t> {
     }
 
     fn item(&mut self) -> Result<Item, QueryError> {
+        let mut item = self.column("'*', a path or an aggregate")?;
+        if self.take_keyword("AS")? {
+            item.alias = Some(self.name("a name after AS")?);
+        }
+        Ok(item)
+    }
+
+    /// A path or an aggregate, without an alias.
+    fn column(&mut self, expected: &str) -> Result<Item, QueryError> {
         let span = self.span;
         let column = match self.token {
             Token::Word(word) if !is_reserved(word) => {
@@ -130,21 +139,16 @@ impl<'t> Parser<'t> {
                     Column::Path(self.path_from(word, span)?)
                 }
             }
-            _ => Column::Path(self.path("'*', a path or an aggregate")?),
-        };
-        let alias = if self.take_keyword("AS")? {
-            Some(self.name("a name after AS")?)
-        } else {
-            None
+            _ => Column::Path(self.path(expected)?),
         };
         Ok(Item {
             column,
-            alias,
+            alias: None,
             span,
         })
     }
 
-    /// The rest of `NAME( ... )` in a select list, behind its bracket.
+    /// The rest of `NAME( ... )` after SELECT or ORDER BY, behind its bracket.
     fn aggregate(&mut self, name: &str, span: Span) -> Result<Column, QueryError> {
         let known = Aggregate::ALL
             .iter()
@@ -197,12 +201,12 @@ impl<'t> Parser<'t> {
         Ok(paths)
     }
 
-    fn order_by(&mut self) -> Result<Vec<(PathExpr, Direction)>, QueryError> {
+    fn order_by(&mut self) -> Result<Vec<(Item, Direction)>, QueryError> {
         let mut keys = Vec::new();
         if self.take_keyword("ORDER")? {
             self.expect_keyword("BY")?;
             loop {
-                let path = self.path("a path")?;
+                let item = self.column("a path or an aggregate")?;
                 let descending = self.take_keyword("DESC")?;
                 if !descending {
                     self.take_keyword("ASC")?;
@@ -212,7 +216,7 @@ impl<'t> Parser<'t> {
                 } else {
                     Direction::Ascending
                 };
-                keys.push((path, direction));
+                keys.push((item, direction));
                 if !self.take_symbol(Symbol::Comma)? {
                     break;
                 }

@@ -8,7 +8,7 @@ use std::fmt;
 /// A bound path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Path {
-    /// A field of a device's or module's twin document outside its three sections.
+    /// A field of a device's or module's twin document outside its three sections and `configurations`.
     Field(RootField),
     /// A value below `tags`, `properties.desired` or `properties.reported`; without keys the
     /// section itself. Never `$version` or `$metadata` of properties, which have their own paths.
@@ -18,6 +18,10 @@ pub enum Path {
     /// `properties.reported.$metadata.a.b.$lastUpdated`: the keys below `$metadata`, the final
     /// `$lastUpdated` or `$lastUpdatedVersion` included.
     Metadata(PropertySection, Keys),
+    /// What configurations did to a device or module: `configurations`, undefined where none matches;
+    /// with the id of one the object of its status; with `status` behind it that, a string. Never more
+    /// keys. compat: QUERY-35
+    Configurations(Keys),
     /// A field of a row of `devices.jobs`.
     Job(JobField),
     /// A value below a job row's `outcome`; without keys the outcome itself.
@@ -58,7 +62,7 @@ impl From<PropertySection> for Section {
     }
 }
 
-/// Fields of a twin document that are not below a section. Timestamps are strings of the one form
+/// Fields of a twin document that are below no section and not `configurations`. Timestamps are strings of the one form
 /// `YYYY-MM-DDTHH:MM:SS.fffffffZ`, or `0001-01-01T00:00:00Z` for never, which makes their order that
 /// of strings. compat: QUERY-23
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -203,6 +207,7 @@ impl Path {
             Path::Metadata(PropertySection::Reported, keys) => {
                 (&["properties", "reported", "$metadata"], keys)
             }
+            Path::Configurations(keys) => (&["configurations"], keys),
             Path::Job(field) => (names_of(JOB_FIELDS, *field), &[]),
             Path::JobOutcome(keys) => (&["outcome"], keys),
             Path::JobError(keys) => (&["error"], keys),

@@ -1,4 +1,4 @@
-//! Decides what a query answers with: the columns of a row, and counts over rows.
+//! Decides what a query without groups answers with: the columns of a row.
 
 use super::document::Document;
 use super::path::Path;
@@ -47,86 +47,6 @@ impl Projection {
             } else {
                 out.truncate(before);
             }
-        }
-        out.push(b'}');
-    }
-}
-
-/// One object over all rows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Counts {
-    counts: Box<[Count]>,
-}
-
-/// `COUNT() AS key` or `COUNT(path) AS key`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Count {
-    /// The alias, or `count`. compat: QUERY-16
-    pub key: Box<str>,
-    /// Count rows where this is defined; `None` counts every row.
-    pub path: Option<Path>,
-}
-
-/// Counts in the making.
-#[derive(Debug, Clone)]
-pub struct Tally {
-    counts: Counts,
-    rows: Vec<u64>,
-}
-
-impl Counts {
-    pub(super) fn new(counts: Vec<Count>) -> Self {
-        Self {
-            counts: counts.into(),
-        }
-    }
-
-    /// The counts in the order they were written; no two have the same key.
-    pub fn counts(&self) -> &[Count] {
-        &self.counts
-    }
-
-    /// Whether only rows are counted, so that none has to be looked into once it matched.
-    pub fn only_rows(&self) -> bool {
-        self.counts.iter().all(|count| count.path.is_none())
-    }
-
-    /// A tally at zero.
-    pub fn tally(&self) -> Tally {
-        Tally {
-            counts: self.clone(),
-            rows: vec![0; self.counts.len()],
-        }
-    }
-}
-
-impl Tally {
-    /// Counts a matching row.
-    pub fn add<D: Document + ?Sized>(&mut self, document: &D) {
-        for (count, rows) in self.counts.counts.iter().zip(&mut self.rows) {
-            let counted = match &count.path {
-                None => true,
-                Some(path) => document.value(path) != super::Value::Undefined,
-            };
-            *rows += u64::from(counted);
-        }
-    }
-
-    /// Counts `rows` matching rows that need not be looked into; right where
-    /// [`Counts::only_rows`] holds.
-    pub fn add_rows(&mut self, rows: u64) {
-        for sum in &mut self.rows {
-            *sum += rows;
-        }
-    }
-
-    /// Appends the JSON object of the counts to `out`.
-    pub fn write_row(&self, out: &mut Vec<u8>) {
-        for (n, (count, rows)) in self.counts.counts.iter().zip(&self.rows).enumerate() {
-            out.push(if n == 0 { b'{' } else { b',' });
-            write_string(out, &count.key);
-            out.push(b':');
-            out.extend_from_slice(rows.to_string().as_bytes());
         }
         out.push(b'}');
     }

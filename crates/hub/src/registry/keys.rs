@@ -4,7 +4,7 @@
 //! version that was read, and read again if somebody was faster.
 
 use super::{
-    Authentication, IdentityError, IdentityWrite, Precondition, Registry, RegistryError,
+    Authentication, IdentityError, IdentityWrite, Made, Precondition, Registry, RegistryError,
     SymmetricKey,
 };
 use crate::{ids::IdentityId, ports::StoreError};
@@ -55,13 +55,10 @@ impl Registry {
             if writes.is_empty() {
                 break;
             }
-            let written = self.store.identity_write(writes, self.clock.now()).await?;
+            let written = self.write(writes).await?;
             for (at, written) in tried.into_iter().zip(written) {
                 match written {
-                    Ok(written) => {
-                        self.cut_if_needed(&written);
-                        results[at] = Ok(());
-                    }
+                    Ok(_) => results[at] = Ok(()),
                     Err(IdentityError::EtagMismatch(_)) => open.push(at),
                     Err(error) => results[at] = Err(error.into()),
                 }
@@ -77,7 +74,13 @@ impl Registry {
         renewal: KeyRenewal,
     ) -> Result<Result<IdentityWrite, RegistryError>, StoreError> {
         let Some(identity) = self.store.identity_get(id).await? else {
-            return Ok(Err(IdentityError::Absent(id.clone()).into()));
+            // Of a module it is told whether it or already its device is missing.
+            let device = IdentityId::device(id.device.clone());
+            let absent = match self.store.identity_get(&device).await? {
+                None => device,
+                Some(_) => id.clone(),
+            };
+            return Ok(Err(IdentityError::Absent(absent).into()));
         };
         let mut settings = identity.settings;
         let Authentication::Sas { primary, secondary } = settings.authentication else {
@@ -88,6 +91,8 @@ impl Registry {
         Ok(Ok(IdentityWrite::Put {
             id: identity.id,
             settings,
+            made: Made::default(),
+            modules: Vec::new(),
             precondition: Precondition::Matches(identity.etag),
             twin: None,
         }))

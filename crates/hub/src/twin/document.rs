@@ -1,12 +1,16 @@
-//! What a twin holds and how a patch changes it: merge, versions, metadata, limits. Pure.
+//! What a twin holds and how it changes: merged, replaced, reported; versions, metadata, limits. Pure.
 //!
-//! A patch is checked once, when it is made ([`TwinPatch::new`], [`ReportedPatch::new`]); applying it
-//! can then fail only on the size of the merged section.
+//! A change is checked once, when it is made ([`TwinPatch::new`], [`TwinReplacement::new`],
+//! [`ReportedPatch::new`]); applying it can then fail only on the size of the merged section. What may
+//! stand in a section is decided in [`check`].
+
+mod check;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use self::check::{check_least_size, check_members, check_size};
 use crate::{ids::Etag, limits, time::Timestamp};
 
 /// A JSON object.
@@ -58,6 +62,22 @@ impl Metadata {
         }
     }
 
+    /// The metadata of a value that is written as a whole. Elements of arrays have none. compat: TWIN-10
+    fn of(value: &Value, stamp: Stamp) -> Self {
+        match value {
+            Value::Object(members) => Self::of_members(members, stamp),
+            _ => Self::leaf(stamp),
+        }
+    }
+
+    fn of_members(members: &Object, stamp: Stamp) -> Self {
+        let child = |(key, value): (&String, &Value)| (key.clone(), Self::of(value, stamp));
+        Self {
+            children: members.iter().map(child).collect(),
+            ..Self::leaf(stamp)
+        }
+    }
+
     fn touch(&mut self, stamp: Stamp) {
         self.updated = stamp.at;
         self.version = stamp.version;
@@ -97,11 +117,29 @@ pub struct TwinPatch {
 }
 
 impl TwinPatch {
-    /// Checks keys, depths, strings and integers of both sections.
-    pub fn new(tags: SectionPatch, desired: SectionPatch) -> Result<Self, TwinError> {
-        check_section("tags", &tags)?;
-        check_section("properties.desired", &desired)?;
+    /// Checks keys, levels, strings and integers of both sections.
+    pub fn new(tags: SectionPatch, mut desired: SectionPatch) -> Result<Self, TwinError> {
+        if let SectionPatch::Merge(members) = &tags {
+            check_members(TAGS, members)?;
+        }
+        if let SectionPatch::Merge(members) = &mut desired {
+            drop_stamps(members);
+            check_members(DESIRED, members)?;
+        }
         Ok(Self { tags, desired })
+    }
+
+    /// Refuses a patch that fits no twin, not even an empty one. compat: JOB-37
+    pub fn check_fits(&self) -> Result<(), TwinError> {
+        for (section, patch, bytes_max) in [
+            (TAGS, &self.tags, limits::TWIN_TAGS_BYTES_MAX),
+            (DESIRED, &self.desired, limits::TWIN_PROPERTIES_BYTES_MAX),
+        ] {
+            if let SectionPatch::Merge(members) = patch {
+                check_least_size(section, members, bytes_max)?;
+            }
+        }
+        Ok(())
     }
 
     /// The change of the tags.
@@ -115,14 +153,53 @@ impl TwinPatch {
     }
 }
 
+/// A checked replacement of whole sections by the service. compat: TWIN-11
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TwinReplacement {
+    tags: Option<Object>,
+    desired: Option<Object>,
+}
+
+impl TwinReplacement {
+    /// Checks all limits of the sections that are given; one that is not given stays as it is. A member
+    /// that is null is left out, as if a patch had removed it.
+    pub fn new(tags: Option<Object>, mut desired: Option<Object>) -> Result<Self, TwinError> {
+        let checked = |section, members: Option<Object>, bytes_max| {
+            let Some(members) = members else {
+                return Ok(None);
+            };
+            check_members(section, &members)?;
+            let members = without_nulls(members);
+            check_size(section, &members, bytes_max)?;
+            Ok(Some(members))
+        };
+        desired.iter_mut().for_each(drop_stamps);
+        Ok(Self {
+            tags: checked(TAGS, tags, limits::TWIN_TAGS_BYTES_MAX)?,
+            desired: checked(DESIRED, desired, limits::TWIN_PROPERTIES_BYTES_MAX)?,
+        })
+    }
+
+    /// The new tags.
+    pub fn tags(&self) -> Option<&Object> {
+        self.tags.as_ref()
+    }
+
+    /// The new desired properties.
+    pub fn desired(&self) -> Option<&Object> {
+        self.desired.as_ref()
+    }
+}
+
 /// A checked change by the device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReportedPatch(Object);
 
 impl ReportedPatch {
-    /// Checks keys, depths, strings and integers.
+    /// Checks keys, levels, strings and integers. No `$` member may be among them: what a device was told
+    /// is no report.
     pub fn new(patch: Object) -> Result<Self, TwinError> {
-        check_object("properties.reported", &patch, 1)?;
+        check_members(REPORTED, &patch)?;
         Ok(Self(patch))
     }
 
@@ -130,6 +207,27 @@ impl ReportedPatch {
     pub fn members(&self) -> &Object {
         &self.0
     }
+}
+
+const TAGS: &str = "tags";
+const DESIRED: &str = "properties.desired";
+const REPORTED: &str = "properties.reported";
+
+/// Leaves out what the hub puts into the desired section when it shows a twin: callers read a whole twin,
+/// change a member and send all of it back. compat: TWIN-12
+fn drop_stamps(desired: &mut Object) {
+    desired.remove("$metadata");
+    desired.remove("$version");
+}
+
+/// Without members that are null, at any level of objects. Arrays are values: they keep theirs.
+fn without_nulls(members: Object) -> Object {
+    let kept = |(key, value)| match value {
+        Value::Null => None,
+        Value::Object(members) => Some((key, Value::Object(without_nulls(members)))),
+        other => Some((key, other)),
+    };
+    members.into_iter().filter_map(kept).collect()
 }
 
 /// Why a twin cannot be changed so.
@@ -219,7 +317,7 @@ impl TwinDocument {
             SectionPatch::Clear => self.tags.clear(),
             SectionPatch::Merge(members) => merge_values(&mut self.tags, members),
         }
-        check_size("tags", &self.tags, limits::TWIN_TAGS_BYTES_MAX)?;
+        check_size(TAGS, &self.tags, limits::TWIN_TAGS_BYTES_MAX)?;
         let change = self.patch_desired(&patch.desired, at)?;
         self.version += 1;
         self.etag = Etag(self.etag.0 + 1);
@@ -240,7 +338,7 @@ impl TwinDocument {
             }
         };
         check_size(
-            "properties.desired",
+            DESIRED,
             &self.desired.values,
             limits::TWIN_PROPERTIES_BYTES_MAX,
         )?;
@@ -250,11 +348,33 @@ impl TwinDocument {
         }))
     }
 
+    /// Puts whole sections in place of the ones there are. Every member of a section that is replaced is
+    /// written anew, whether its value moved or not. compat: TWIN-11
+    pub fn replace(
+        &mut self,
+        replacement: &TwinReplacement,
+        at: Timestamp,
+    ) -> Option<DesiredChange> {
+        if let Some(tags) = &replacement.tags {
+            self.tags.clone_from(tags);
+        }
+        let change = replacement.desired.as_ref().map(|desired| {
+            self.desired.replace(desired.clone(), at);
+            DesiredChange {
+                version: self.desired.version,
+                cleared: None,
+            }
+        });
+        self.version += 1;
+        self.etag = Etag(self.etag.0 + 1);
+        change
+    }
+
     /// Merges a change by the device; returns the new `$version` of the reported properties.
     pub fn report(&mut self, patch: &ReportedPatch, at: Timestamp) -> Result<u64, TwinError> {
         self.reported.merge(&patch.0, at, false);
         check_size(
-            "properties.reported",
+            REPORTED,
             &self.reported.values,
             limits::TWIN_PROPERTIES_BYTES_MAX,
         )?;
@@ -273,16 +393,20 @@ impl Properties {
         merge_object(&mut self.values, &mut self.metadata, patch, stamp);
     }
 
-    fn clear(&mut self, at: Timestamp) -> Vec<String> {
+    /// Of the desired section only, which alone stamps versions; gives what was there.
+    fn replace(&mut self, values: Object, at: Timestamp) -> Object {
         self.version += 1;
-        self.metadata = Metadata::leaf(Stamp {
+        let stamp = Stamp {
             at,
             version: Some(self.version),
-        });
-        std::mem::take(&mut self.values)
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect()
+        };
+        self.metadata = Metadata::of_members(&values, stamp);
+        std::mem::replace(&mut self.values, values)
+    }
+
+    fn clear(&mut self, at: Timestamp) -> Vec<String> {
+        let before = self.replace(Object::new(), at);
+        before.into_iter().map(|(key, _)| key).collect()
     }
 }
 
@@ -308,8 +432,8 @@ fn merge_object(values: &mut Object, metadata: &mut Metadata, patch: &Object, st
                     merge_object(inner, below, members, stamp);
                 }
             }
-            scalar => {
-                values.insert(key.clone(), scalar.clone());
+            whole => {
+                values.insert(key.clone(), whole.clone());
                 metadata.children.insert(key.clone(), Metadata::leaf(stamp));
             }
         }
@@ -338,276 +462,7 @@ fn merge_values(values: &mut Object, patch: &Object) {
     }
 }
 
-fn check_section(section: &'static str, patch: &SectionPatch) -> Result<(), TwinError> {
-    match patch {
-        SectionPatch::Merge(members) => check_object(section, members, 1),
-        SectionPatch::Absent | SectionPatch::Clear => Ok(()),
-    }
-}
-
-fn check_object(path: &str, members: &Object, depth: usize) -> Result<(), TwinError> {
-    check_depth(path, depth)?;
-    for (key, value) in members {
-        if let Some(problem) = key_problem(key) {
-            let key = key.chars().take(64).collect();
-            return Err(TwinError::Key {
-                path: path.to_owned(),
-                key,
-                problem,
-            });
-        }
-        check_value(&format!("{path}.{key}"), value, depth)?;
-    }
-    Ok(())
-}
-
-fn check_value(path: &str, value: &Value, depth: usize) -> Result<(), TwinError> {
-    match value {
-        Value::Null | Value::Bool(_) => Ok(()),
-        Value::String(text) if text.len() > limits::TWIN_STRING_BYTES_MAX => {
-            Err(TwinError::StringTooLong {
-                path: path.to_owned(),
-                bytes: text.len(),
-                max: limits::TWIN_STRING_BYTES_MAX,
-            })
-        }
-        Value::String(_) => Ok(()),
-        Value::Number(number) => {
-            let fits = match (number.as_i64(), number.as_u64()) {
-                (Some(integer), _) => limits::TWIN_INTEGERS.contains(&integer),
-                (None, Some(_)) => false,
-                (None, None) => true,
-            };
-            if fits {
-                Ok(())
-            } else {
-                Err(TwinError::Integer {
-                    path: path.to_owned(),
-                })
-            }
-        }
-        Value::Array(elements) => {
-            check_depth(path, depth + 1)?;
-            elements
-                .iter()
-                .try_for_each(|element| check_value(path, element, depth + 1))
-        }
-        Value::Object(members) => check_object(path, members, depth + 1),
-    }
-}
-
-fn check_depth(path: &str, depth: usize) -> Result<(), TwinError> {
-    if depth > limits::TWIN_DEPTH_MAX {
-        return Err(TwinError::TooDeep {
-            path: path.to_owned(),
-            max: limits::TWIN_DEPTH_MAX,
-        });
-    }
-    Ok(())
-}
-
-fn key_problem(key: &str) -> Option<&'static str> {
-    if key.is_empty() {
-        Some("is empty")
-    } else if key.len() > limits::TWIN_KEY_BYTES_MAX {
-        Some("is longer than 1024 bytes")
-    } else if key.chars().any(char::is_control) {
-        Some("has a control character")
-    } else if key.contains(['.', '$', ' ']) {
-        Some("has a '.', '$' or space")
-    } else {
-        None
-    }
-}
-
-fn check_size(section: &'static str, members: &Object, max: usize) -> Result<(), TwinError> {
-    let bytes = object_size(members);
-    if bytes > max {
-        return Err(TwinError::TooLarge {
-            section,
-            bytes,
-            max,
-        });
-    }
-    Ok(())
-}
-
-/// The contract's size formula. compat: TWIN-9
-fn object_size(members: &Object) -> usize {
-    members
-        .iter()
-        .map(|(key, value)| key.len() + value_size(value))
-        .sum()
-}
-
-fn value_size(value: &Value) -> usize {
-    match value {
-        Value::Null => 0,
-        Value::Bool(_) => 4,
-        Value::Number(_) => 8,
-        Value::String(text) => text
-            .chars()
-            .filter(|c| !c.is_control())
-            .map(char::len_utf8)
-            .sum(),
-        Value::Array(elements) => elements.iter().map(value_size).sum(),
-        Value::Object(members) => object_size(members),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const T1: Timestamp = Timestamp(1_000_000);
-    const T2: Timestamp = Timestamp(2_000_000);
-
-    fn object(value: Value) -> Object {
-        match value {
-            Value::Object(members) => members,
-            other => panic!("not an object: {other}"),
-        }
-    }
-
-    fn desired(value: Value) -> TwinPatch {
-        TwinPatch::new(SectionPatch::Absent, SectionPatch::Merge(object(value))).unwrap()
-    }
-
-    #[test]
-    fn objects_merge_arrays_replace_and_nulls_remove() {
-        let cases = [
-            (json!({"a": 1}), json!({"b": 2}), json!({"a": 1, "b": 2})),
-            (
-                json!({"a": {"x": 1, "y": 2}}),
-                json!({"a": {"x": null}}),
-                json!({"a": {"y": 2}}),
-            ),
-            (json!({"a": [1, 2]}), json!({"a": [3]}), json!({"a": [3]})),
-            (json!({"a": 1}), json!({"a": {"b": null}}), json!({"a": {}})),
-            (json!({"a": {"b": 1}}), json!({"a": 5}), json!({"a": 5})),
-            (json!({"a": 1}), json!({"zz": null}), json!({"a": 1})),
-        ];
-        for (first, second, merged) in cases {
-            let mut twin = TwinDocument::new(T1);
-            twin.patch(&desired(first), T1).unwrap();
-            twin.patch(&desired(second), T1).unwrap();
-            assert_eq!(Value::Object(twin.desired.values), merged);
-        }
-    }
-
-    #[test]
-    fn a_patch_that_changes_nothing_still_moves_every_version() {
-        let mut twin = TwinDocument::new(T1);
-        let change = twin.patch(&desired(json!({})), T2).unwrap();
-        assert_eq!(
-            change,
-            Some(DesiredChange {
-                version: 2,
-                cleared: None
-            })
-        );
-        assert_eq!((twin.version, twin.etag), (2, Etag(2)));
-        let tags = TwinPatch::new(SectionPatch::Merge(Object::new()), SectionPatch::Absent);
-        assert_eq!(twin.patch(&tags.unwrap(), T2).unwrap(), None);
-        assert_eq!(
-            (twin.desired.version, twin.version, twin.etag),
-            (2, 3, Etag(3))
-        );
-    }
-
-    #[test]
-    fn a_report_moves_the_version_but_not_the_etag() {
-        let mut twin = TwinDocument::new(T1);
-        let patch = ReportedPatch::new(object(json!({"fw": "1.2", "old": null}))).unwrap();
-        assert_eq!(twin.report(&patch, T2).unwrap(), 2);
-        assert_eq!((twin.version, twin.etag), (2, Etag(1)));
-        assert_eq!(twin.reported.metadata.children["fw"].updated, T2);
-        assert_eq!(twin.reported.metadata.version, None);
-    }
-
-    #[test]
-    fn metadata_follows_the_tree() {
-        let mut twin = TwinDocument::new(T1);
-        twin.patch(&desired(json!({"a": {"x": 1, "y": 2}, "b": 3})), T1)
-            .unwrap();
-        twin.patch(&desired(json!({"a": {"x": 9}})), T2).unwrap();
-        let metadata = &twin.desired.metadata;
-        assert_eq!((metadata.updated, metadata.version), (T2, Some(3)));
-        assert_eq!(metadata.children["a"].updated, T2);
-        assert_eq!(metadata.children["a"].children["x"].version, Some(3));
-        assert_eq!(metadata.children["a"].children["y"].version, Some(2));
-        assert_eq!(metadata.children["b"].updated, T1);
-        twin.patch(&desired(json!({"a": null})), T2).unwrap();
-        assert!(!twin.desired.metadata.children.contains_key("a"));
-    }
-
-    #[test]
-    fn clearing_names_what_went() {
-        let mut twin = TwinDocument::new(T1);
-        twin.patch(&desired(json!({"a": 1, "b": 2})), T1).unwrap();
-        let clear = TwinPatch::new(SectionPatch::Absent, SectionPatch::Clear).unwrap();
-        let change = twin.patch(&clear, T2).unwrap().unwrap();
-        assert_eq!(change.cleared, Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!((change.version, twin.desired.values.len()), (3, 0));
-    }
-
-    #[test]
-    fn a_patch_outside_the_rules_is_refused_with_its_place() {
-        let deep = (0..10).fold(json!(1), |inner, _| json!({ "k": inner }));
-        let cases = [
-            (
-                json!({"a.b": 1}),
-                "the key \"a.b\" below tags has a '.', '$' or space",
-            ),
-            (
-                json!({"$version": 1}),
-                "the key \"$version\" below tags has a '.', '$' or space",
-            ),
-            (json!({"a": {"": 1}}), "the key \"\" below tags.a is empty"),
-            (
-                json!({"\u{7}": 1}),
-                "the key \"\\u{7}\" below tags has a control character",
-            ),
-            (
-                json!({"a": {"b": "x".repeat(4097)}}),
-                "the string at tags.a.b has 4097 bytes, at most 4096 are allowed",
-            ),
-            (
-                json!({"a": 4_503_599_627_370_496_i64}),
-                "the number at tags.a is outside -4503599627370496 to 4503599627370495",
-            ),
-            (
-                json!({ "k": deep }),
-                "tags.k.k.k.k.k.k.k.k.k.k is nested deeper than 10 levels",
-            ),
-        ];
-        for (patch, message) in cases {
-            let error = TwinPatch::new(SectionPatch::Merge(object(patch)), SectionPatch::Absent)
-                .unwrap_err();
-            assert_eq!(error.to_string(), message);
-        }
-        let just_deep_enough = (0..9).fold(json!(1), |inner, _| json!({ "k": inner }));
-        let patch = SectionPatch::Merge(object(json!({ "k": just_deep_enough })));
-        assert!(TwinPatch::new(patch, SectionPatch::Absent).is_ok());
-    }
-
-    #[test]
-    fn the_merged_size_counts_not_the_patch() {
-        let mut twin = TwinDocument::new(T1);
-        let chunk = |key: &str| desired(json!({ key: ["y".repeat(4000), "y".repeat(4000)] }));
-        for key in ["a", "b", "c", "d"] {
-            twin.patch(&chunk(key), T1).unwrap();
-        }
-        let error = twin.patch(&chunk("e"), T1).unwrap_err();
-        assert_eq!(
-            error,
-            TwinError::TooLarge {
-                section: "properties.desired",
-                bytes: 40_005,
-                max: 32_768
-            }
-        );
-    }
-}
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::document::{DesiredChange, Object, ReportedPatch, SectionPatch, TwinPatch};
+use self::document::{
+    DesiredChange, Object, Properties, ReportedPatch, SectionPatch, TwinPatch, TwinReplacement,
+};
 use crate::{
     ids::{Etag, IdentityId, IdentityKey},
     limits,
@@ -70,15 +72,36 @@ impl Twins {
         Ok(self.view(patched.twin))
     }
 
-    /// Merges a change by the device; returns the new `$version` of its reported properties.
+    /// Puts whole sections in place of those there are, and tells the device the whole new desired
+    /// section, if it listens. compat: TWIN-18
+    pub async fn replace(
+        &self,
+        id: &IdentityId,
+        replacement: TwinReplacement,
+        matches: Option<Etag>,
+    ) -> Result<TwinView, TwinWriteError> {
+        let replaced = self
+            .store
+            .twin_replace(id, replacement, matches, self.clock.now())
+            .await?;
+        if replaced.desired.is_some() {
+            let notice = whole_notice(&replaced.twin.document.desired);
+            self.tell(replaced.twin.identity.key, &notice).await;
+        }
+        Ok(self.view(replaced.twin))
+    }
+
+    /// Merges a change by the device that signed in as `id` with this key; returns the new `$version` of
+    /// its reported properties.
     pub async fn report(
         &self,
         id: &IdentityId,
+        key: IdentityKey,
         patch: ReportedPatch,
         base: Option<u64>,
     ) -> Result<u64, TwinWriteError> {
         self.store
-            .twin_report(id, patch, base, self.clock.now())
+            .twin_report(id, key, patch, base, self.clock.now())
             .await
     }
 
@@ -93,21 +116,26 @@ impl Twins {
         }
     }
 
-    /// Sends the whole section to every listening device whose last told version is behind the store.
+    /// Sends the whole section to every listening device whose last told version is behind the store, and
+    /// forgets connected ones that are not in it any more: whoever deleted them may not have known.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        let listening: Vec<_> = self
+        let connected: Vec<_> = self
             .presence
             .links()
             .into_iter()
-            .filter_map(|(key, link)| Some((key, link.desired_sent()?, link)))
+            .map(|(key, link)| (key, link.desired_sent(), link))
             .collect();
-        for batch in listening.chunks(limits::TWIN_PAGE_DEVICES) {
+        for batch in connected.chunks(limits::TWIN_PAGE_DEVICES) {
             let keys = batch.iter().map(|(key, ..)| *key).collect();
             let stored = self.store.twin_desired_versions(keys).await?;
             let stored: std::collections::HashMap<_, _> = stored.into_iter().collect();
             for (key, sent, link) in batch {
-                if stored.get(key).is_some_and(|version| version > sent) {
-                    self.tell_all(*key, link.identity()).await;
+                match (stored.get(key), sent) {
+                    (None, _) => self.presence.forget(*key),
+                    (Some(version), Some(sent)) if version > sent => {
+                        self.tell_all(*key, link.identity()).await;
+                    }
+                    _ => {}
                 }
             }
         }
@@ -123,8 +151,7 @@ impl Twins {
     async fn tell_all(&self, key: IdentityKey, id: &IdentityId) {
         match self.store.twin_get(id).await {
             Ok(Some(twin)) if twin.identity.key == key => {
-                let desired = &twin.document.desired;
-                let notice = PatchText::of(&desired.values).for_version(desired.version, true);
+                let notice = whole_notice(&twin.document.desired);
                 if let Some(link) = self.presence.link(key) {
                     link.desired(&notice);
                 }
@@ -135,6 +162,11 @@ impl Twins {
             }
         }
     }
+}
+
+/// The whole desired section for a device, whatever it was told before.
+fn whole_notice(desired: &Properties) -> DesiredNotice {
+    PatchText::of(&desired.values).for_version(desired.version, true)
 }
 
 /// The text of a desired patch, to be finished with each device's `$version`.

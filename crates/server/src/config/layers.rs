@@ -60,6 +60,21 @@ impl Provider for Given {
             ("log-format", text(&flags.log_format)),
             ("log-filter", text(&flags.log_filter)),
             ("job-history-days", flags.job_history_days.map(Value::from)),
+            ("profile", text(&flags.profile)),
+            ("units", flags.units.map(Value::from)),
+            ("jobs-at-once", text(&flags.jobs_at_once)),
+            (
+                "job-device-operations-per-second",
+                text(&flags.job_device_operations_per_second),
+            ),
+            ("cancel-while-running", text(&flags.cancel_while_running)),
+            ("condition-chars-max", text(&flags.condition_chars_max)),
+            ("job-retry-window", flags.job_retry_window.map(Value::from)),
+            ("python-job-list", text(&flags.python_job_list)),
+            ("blob-plain-hosts", list(&flags.blob_plain_hosts)),
+            ("s3-endpoint", text(&flags.s3_endpoint)),
+            ("s3-region", text(&flags.s3_region)),
+            ("s3-access-key-id", text(&flags.s3_access_key_id)),
         ];
         let dict = given
             .into_iter()

@@ -1,5 +1,7 @@
 //! What each layer brings, and that every fault is reported.
 
+use fanfare_hub::profile::{JobRules, Tier};
+
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -118,4 +120,99 @@ fn a_missing_file_is_a_fault() {
         error.to_string().contains("/nowhere/fanfare.toml"),
         "{error}"
     );
+}
+
+#[test]
+fn a_profile_is_a_tier_with_overrides() {
+    let config = Config::from_layers(Flags::default(), []).unwrap();
+    assert_eq!(config.profile, Profile::open());
+    let variables = environment(&[("FANFARE_PROFILE", "azure-s3"), ("FANFARE_UNITS", "3")]);
+    let config = Config::from_layers(Flags::default(), variables.clone()).unwrap();
+    assert_eq!(config.profile, Profile::of(Tier::AzureS3, 3));
+
+    let flags = Flags {
+        config: Some(file("profile.toml")),
+        ..Flags::default()
+    };
+    let config = Config::from_layers(flags, variables).unwrap();
+    let expected = JobRules {
+        active_max: Some(7),
+        device_operations_per_second: None,
+        cancel_while_running: true,
+        condition_chars_max: Some(100),
+        retry_window: Duration::from_secs(9),
+    };
+    assert_eq!(config.profile.tier, Tier::AzureS3, "the environment's");
+    assert_eq!((config.profile.units, config.profile.jobs), (3, expected));
+    assert!(config.profile.python_job_list);
+}
+
+#[test]
+fn every_switch_can_be_set_by_itself() {
+    let flags = |change: fn(&mut Flags)| {
+        let mut flags = Flags::default();
+        change(&mut flags);
+        Config::from_layers(flags, []).unwrap().profile
+    };
+    type Case = (fn(&mut Flags), fn(&mut Profile));
+    let cases: [Case; 6] = [
+        (
+            |f| f.jobs_at_once = Some("5".to_owned()),
+            |p| p.jobs.active_max = Some(5),
+        ),
+        (
+            |f| f.job_device_operations_per_second = Some("20".to_owned()),
+            |p| p.jobs.device_operations_per_second = Some(20),
+        ),
+        (
+            |f| f.cancel_while_running = Some("false".to_owned()),
+            |p| p.jobs.cancel_while_running = false,
+        ),
+        (
+            |f| f.condition_chars_max = Some("8192".to_owned()),
+            |p| p.jobs.condition_chars_max = Some(8_192),
+        ),
+        (
+            |f| f.job_retry_window = Some(0),
+            |p| p.jobs.retry_window = Duration::ZERO,
+        ),
+        (
+            |f| f.python_job_list = Some("false".to_owned()),
+            |p| p.python_job_list = false,
+        ),
+    ];
+    for (set, expect) in cases {
+        let mut expected = Profile::open();
+        expect(&mut expected);
+        assert_eq!(flags(set), expected);
+    }
+}
+
+#[test]
+fn faults_of_a_profile_come_with_all_others() {
+    let variables = environment(&[
+        ("FANFARE_PROFILE", "azure-s4"),
+        ("FANFARE_UNITS", "0"),
+        ("FANFARE_JOBS_AT_ONCE", "none"),
+        ("FANFARE_JOB_DEVICE_OPERATIONS_PER_SECOND", "0"),
+        ("FANFARE_CANCEL_WHILE_RUNNING", "maybe"),
+        ("FANFARE_CONDITION_CHARS_MAX", "-1"),
+        ("FANFARE_JOB_RETRY_WINDOW", "86401"),
+        ("FANFARE_PYTHON_JOB_LIST", "array"),
+        ("FANFARE_HTTPS_PORT", "x"),
+    ]);
+    let error = Config::from_layers(Flags::default(), variables).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.faults.len(), 9, "{text}");
+    for part in [
+        "profile must be one of open, azure-s1, azure-s2, azure-s3, \"azure-s4\" is not",
+        "units must be a number of units, 1 to 200",
+        "jobs-at-once must be \"unlimited\" or a number of jobs, 1 to 1000000",
+        "cancel-while-running must be true or false",
+        "condition-chars-max must be \"unlimited\" or a number of characters",
+        "job-retry-window must be a number of seconds, 0 to 86400",
+        "https-port must be",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
 }

@@ -18,6 +18,7 @@ use fanfare_hub::{
     method::{AnswerPayload, CallAnswer},
     ports::StoreError,
     presence::{CutReason, Link, Receipt},
+    profile::OperationClass,
 };
 use tokio::{
     net::TcpStream,
@@ -33,7 +34,7 @@ use super::{
     transport::Incoming,
     twin::TwinDesk,
 };
-use crate::telemetry::TELEMETRY_MESSAGES;
+use crate::telemetry::COUNTS;
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +73,7 @@ pub(super) async fn serve(
 /// A will that counts, and a line for whoever looks.
 fn note_end(admitted: &Admitted, over: &Over) {
     if admitted.session.has_will() && !matches!(over, Over::Session(End::Disconnected)) {
-        metrics::counter!(TELEMETRY_MESSAGES).increment(1);
+        COUNTS.telemetry.add(1);
     }
     let id = admitted.place.link.identity();
     tracing::debug!(device.id = %id, reason = %over, "a connection ended");
@@ -127,13 +128,14 @@ impl Admitted {
                 return Err(Over::Cut(reason));
             }
             self.place.link.heard(hub.clock.now());
+            COUNTS.packets_in.add(1);
             match self.session.receive(packet, Instant::now()) {
                 Step::Nothing => {}
                 Step::Reply(packet) => self.place.link.send(&codec::encode(packet)),
                 Step::Ask(Ask::Nothing, receipt) => self.received(receipt),
                 Step::Ask(Ask::Telemetry(_), receipt) => {
                     // Counted, not kept: the one exception to "acknowledged means durable". compat: MQTT-18
-                    metrics::counter!(TELEMETRY_MESSAGES).increment(1);
+                    COUNTS.telemetry.add(1);
                     self.received(receipt);
                 }
                 Step::Ask(ask, receipt) => return Ok(Some(Later::Ask(ask, receipt))),
@@ -166,12 +168,20 @@ impl Admitted {
                 hub.methods.answer(answer).await;
             }
             Later::Ask(Ask::TwinGet { rid }, receipt) => {
-                self.twin(hub).get(&rid).await.map_err(|_| Over::Deleted)?;
+                match self.place.may(OperationClass::TwinReads) {
+                    Ok(()) => self.twin(hub).get(&rid).await.map_err(|_| Over::Deleted)?,
+                    Err(throttled) => self.twin(hub).throttled(&rid, &throttled),
+                }
                 self.received(receipt);
             }
             Later::Ask(Ask::Report { rid, base, patch }, receipt) => {
-                let reported = self.twin(hub).report(&rid, base, &patch).await;
-                reported.map_err(|_| Over::Deleted)?;
+                match self.place.may(OperationClass::TwinUpdates) {
+                    Ok(()) => {
+                        let reported = self.twin(hub).report(&rid, base, &patch).await;
+                        reported.map_err(|_| Over::Deleted)?;
+                    }
+                    Err(throttled) => self.twin(hub).throttled(&rid, &throttled),
+                }
                 self.received(receipt);
             }
             Later::Ask(Ask::Nothing | Ask::Telemetry(_), receipt) => self.received(receipt),
@@ -215,6 +225,7 @@ impl Admitted {
         let answers = self.session.wants_twin_answers();
         TwinDesk {
             hub,
+            key: self.place.key,
             link: &self.place.link,
             answers,
         }

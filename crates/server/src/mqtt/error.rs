@@ -8,6 +8,8 @@ use fanfare_hub::{
 };
 use fanfare_wire::error::{ErrorCode, Tracking, device_error_body};
 
+use crate::throttle::Throttled;
+
 /// A twin operation that failed.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -42,6 +44,14 @@ impl Refusal {
     pub(super) fn store(error: &StoreError) -> Self {
         tracing::warn!(%error, "a device's twin operation failed");
         Self::busy()
+    }
+
+    /// The profile of the hub allows no more of these now. compat: MQTT-25
+    pub(super) fn throttled(problem: &Throttled) -> Self {
+        Self {
+            code: ErrorCode::ThrottlingException,
+            text: problem.to_string(),
+        }
     }
 
     /// The hub cannot do it now.

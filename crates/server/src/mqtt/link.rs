@@ -27,6 +27,7 @@ use super::{
     limits,
     transport::{Incoming, Outgoing, SendError},
 };
+use crate::telemetry::COUNTS;
 
 /// The writing side of a connection and what its device has been told.
 pub(super) struct DeviceLink {
@@ -176,7 +177,10 @@ impl DeviceLink {
                 Poll::Pending => {}
             }
         }
-        let open = |wire: &[u8], packets: &mut _| self.lock().outgoing.open(wire, packets);
+        let open = |wire: &[u8], packets: &mut _| {
+            COUNTS.bytes_in.add(wire.len() as u64);
+            self.lock().outgoing.open(wire, packets)
+        };
         ready!(incoming.poll_fill(cx, open))?;
         Poll::Ready(Ok(()))
     }
@@ -191,6 +195,7 @@ impl DeviceLink {
         let had_backlog = state.outgoing.backlog_bytes() > 0;
         match state.outgoing.send(parts) {
             Ok(()) => {
+                COUNTS.sent(parts);
                 if !had_backlog && state.outgoing.backlog_bytes() > 0 {
                     self.waker.wake();
                 }

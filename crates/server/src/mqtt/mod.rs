@@ -26,13 +26,14 @@ mod twin;
 
 pub use limits::GatewayLimits;
 
-use crate::auth::Access;
+use crate::{auth::Access, throttle::Throttle};
 
 /// What all connections share.
 pub struct Gateway {
     hub: Arc<Hub>,
     access: Arc<Access>,
     limits: GatewayLimits,
+    throttle: Option<Arc<Throttle>>,
     unfinished: Arc<Semaphore>,
 }
 
@@ -49,8 +50,15 @@ impl Gateway {
             hub,
             access,
             limits,
+            throttle: None,
             unfinished,
         }
+    }
+
+    /// The same, held to the rates of `throttle`.
+    #[must_use]
+    pub fn throttled(self, throttle: Option<Arc<Throttle>>) -> Self {
+        Self { throttle, ..self }
     }
 }
 

@@ -5,7 +5,10 @@
 
 use std::{future::poll_fn, io, sync::Arc};
 
-use fanfare_hub::{Hub, ids::IdentityKey, ports::store::SignIn, presence::ConnectionId};
+use fanfare_hub::{
+    Hub, ids::IdentityKey, ports::store::SignIn, presence::ConnectionId, profile::OperationClass,
+    session::Again,
+};
 use fanfare_wire::sas::host_matches;
 use rmqtt_codec::v3::{ConnectAckReason, Packet};
 use tokio::{
@@ -14,14 +17,17 @@ use tokio::{
 };
 
 use super::{
-    Door, codec,
+    Door, Gateway, codec,
     codec::PacketError,
     connect::{Claim, refusal, welcome},
     link::{DeviceLink, Wants},
     session::{Opening, Session},
     transport::{self, Incoming, Outgoing},
 };
-use crate::telemetry::ConnectionCount;
+use crate::{
+    telemetry::{COUNTS, ConnectionCount, SignInResult},
+    throttle::{Throttle, Throttled},
+};
 
 /// A device that was let in.
 pub(super) struct Admitted {
@@ -36,6 +42,7 @@ pub(super) struct Admitted {
 /// A connection's place in presence; given up when dropped.
 pub(super) struct Place {
     hub: Arc<Hub>,
+    throttle: Option<Arc<Throttle>>,
     /// Whose it is.
     pub(super) key: IdentityKey,
     /// Which connection of theirs.
@@ -47,16 +54,26 @@ pub(super) struct Place {
 
 impl Place {
     /// The older connection of the same identity is cut. compat: MQTT-20
-    fn take(hub: &Arc<Hub>, key: IdentityKey, link: DeviceLink) -> Self {
+    fn take(gateway: &Gateway, key: IdentityKey, link: DeviceLink) -> Self {
+        let hub = &gateway.hub;
         let link = Arc::new(link);
         let connection = hub.presence.attach(key, link.clone(), hub.clock.now());
         Self {
             hub: hub.clone(),
+            throttle: gateway.throttle.clone(),
             key,
             connection,
             link,
-            _count: ConnectionCount::open("mqtt"),
+            _count: ConnectionCount::mqtt(),
         }
+    }
+}
+
+impl Place {
+    /// Whether a twin operation may be done now.
+    pub(super) fn may(&self, class: OperationClass) -> Result<(), Throttled> {
+        let throttle = self.throttle.as_ref();
+        throttle.map_or(Ok(()), |throttle| throttle.take(class, 1))
     }
 }
 
@@ -87,10 +104,12 @@ pub(super) async fn sign_in(door: &Door, stream: TcpStream) -> Option<Box<Admitt
     } = match greeting {
         Ok(Ok(greeting)) => greeting,
         Ok(Err(error)) => {
+            COUNTS.sign_in(SignInResult::Silent);
             tracing::debug!(%error, "a connection ended before its CONNECT");
             return None;
         }
         Err(_) => {
+            COUNTS.sign_in(SignInResult::Silent);
             tracing::debug!("a connection took too long to sign in");
             return None;
         }
@@ -98,6 +117,7 @@ pub(super) async fn sign_in(door: &Door, stream: TcpStream) -> Option<Box<Admitt
     match claim {
         Ok(claim) => admit(door, claim, incoming, outgoing).await,
         Err(code) => {
+            count_refusal(code);
             refuse(outgoing, code);
             None
         }
@@ -131,6 +151,16 @@ async fn greet(door: &Door, stream: TcpStream) -> io::Result<Greeting> {
     })
 }
 
+fn count_refusal(code: ConnectAckReason) {
+    COUNTS.sign_in(match code {
+        ConnectAckReason::NotAuthorized | ConnectAckReason::BadUserNameOrPassword => {
+            SignInResult::Unauthorized
+        }
+        ConnectAckReason::ServiceUnavailable => SignInResult::Unavailable,
+        _ => SignInResult::Rejected,
+    });
+}
+
 fn refuse(mut outgoing: Outgoing, code: ConnectAckReason) {
     // A device that is gone already needs no answer.
     let _ = outgoing.send(&[&codec::encode(refusal(code))]);
@@ -143,17 +173,19 @@ async fn admit(
     outgoing: Outgoing,
 ) -> Option<Box<Admitted>> {
     let hub = &door.gateway.hub;
-    let (known, expires) = match prove(door, &claim).await {
+    let (mut known, expires) = match prove(door, &claim).await {
         Ok(proof) => proof,
         Err(code) => {
-            tracing::debug!(device.id = %claim.id, ?code, "a device was refused");
+            tracing::debug!(device.id = %claim.id, connack = ?code, "a device was refused");
+            count_refusal(code);
             refuse(outgoing, code);
             return None;
         }
     };
     let link = DeviceLink::new(claim.id.clone(), outgoing, hub.clock.now());
-    let place = Place::take(hub, known.identity.key, link);
-    if let Err(code) = settle(door, &claim, &known).await {
+    let place = Place::take(&door.gateway, known.identity.key, link);
+    if let Err(code) = settle(door, &claim, &mut known).await {
+        count_refusal(code);
         place.link.send(&codec::encode(refusal(code)));
         return None;
     }
@@ -172,6 +204,7 @@ async fn admit(
         desired: session.wants_desired(),
     };
     place.link.welcome(&connack, wants, known.desired_version);
+    COUNTS.sign_in(SignInResult::Accepted);
     Some(Box::new(Admitted {
         incoming,
         session,
@@ -193,12 +226,21 @@ async fn prove(door: &Door, claim: &Claim) -> Result<(SignIn, Instant), ConnectA
             return Err(ConnectAckReason::ServiceUnavailable);
         }
     };
+    if !known.device_enabled {
+        // A module of a disabled device stays out like the device itself. compat: MQTT-24
+        return Err(ConnectAckReason::NotAuthorized);
+    }
     let now = hub.clock.now();
     let expiry = door
         .gateway
         .access
         .verify_device(&claim.token, &known.identity, now)
         .map_err(|_| ConnectAckReason::NotAuthorized)?;
+    if let Some(throttle) = &door.gateway.throttle {
+        // The one answer after which every SDK comes again. compat: MQTT-25
+        let taken = throttle.take(OperationClass::Connects, 1);
+        taken.map_err(|_| ConnectAckReason::ServiceUnavailable)?;
+    }
     let unbounded = || Instant::now() + std::time::Duration::from_secs(u64::from(u32::MAX));
     let expires = Instant::now()
         .checked_add(expiry.since(now))
@@ -206,20 +248,31 @@ async fn prove(door: &Door, claim: &Claim) -> Result<(SignIn, Instant), ConnectA
     Ok((known, expires))
 }
 
-/// What must hold once the connection is visible. A device whose rights changed meanwhile is asked to come
-/// again, since it may still have them: some SDKs stop for good when they hear "not authorized".
-async fn settle(door: &Door, claim: &Claim, known: &SignIn) -> Result<(), ConnectAckReason> {
+/// What must hold once the connection is visible; the session is read again, since an older connection may
+/// have kept something until it was cut. A device whose rights changed meanwhile is asked to come again, since
+/// it may still have them: some SDKs stop for good when they hear "not authorized".
+async fn settle(door: &Door, claim: &Claim, known: &mut SignIn) -> Result<(), ConnectAckReason> {
     let again = ConnectAckReason::ServiceUnavailable;
-    let sessions = &door.gateway.hub.sessions;
-    let identity = &known.identity;
-    let is_current = sessions
-        .is_current(&identity.id, identity.generation, identity.etag)
-        .await;
-    if !is_current.map_err(|_| again)? || *door.stop.borrow() {
+    let Hub {
+        sessions, presence, ..
+    } = &*door.gateway.hub;
+    match sessions.again(known).await {
+        Ok(Again::Same(session)) => known.session = session,
+        // Nobody else will: it was deleted before presence knew it.
+        Ok(Again::Gone) => {
+            presence.forget(known.identity.key);
+            return Err(again);
+        }
+        Ok(Again::Changed) | Err(_) => return Err(again),
+    }
+    if *door.stop.borrow() {
         return Err(again);
     }
     if !claim.is_durable && known.session.is_some() {
-        sessions.keep(identity.key, None).await.map_err(|_| again)?;
+        sessions
+            .keep(known.identity.key, None)
+            .await
+            .map_err(|_| again)?;
     }
     Ok(())
 }

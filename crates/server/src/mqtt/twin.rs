@@ -6,11 +6,15 @@
 use bytes::Bytes;
 use fanfare_hub::{
     Hub,
-    ports::store::TwinWriteError,
+    ids::IdentityKey,
+    ports::{
+        StoreError,
+        store::{Twin, TwinWriteError},
+    },
     presence::{DesiredNotice, Link},
     twin::document::{Object, Properties, ReportedPatch},
 };
-use fanfare_wire::topic;
+use fanfare_wire::{topic, twin::ReportedPatchRequest};
 
 use super::{
     codec,
@@ -18,11 +22,14 @@ use super::{
     limits,
     link::{DeviceLink, TwinDelivery, full_notice, with_version},
 };
+use crate::throttle::Throttled;
 
 /// One connection's twin.
 pub(super) struct TwinDesk<'a> {
     /// The hub.
     pub(super) hub: &'a Hub,
+    /// Who signed in: by now another identity may have the name.
+    pub(super) key: IdentityKey,
     /// The connection.
     pub(super) link: &'a DeviceLink,
     /// Whether the device subscribed to answers.
@@ -38,8 +45,8 @@ impl TwinDesk<'_> {
     /// notice has overtaken is read again. compat: MQTT-16
     pub(super) async fn get(&self, rid: &str) -> Result<(), Gone> {
         for _ in 0..limits::TWIN_READS_MAX {
-            let twin = match self.hub.twins.get(self.link.identity()).await {
-                Ok(view) => view.ok_or(Gone)?.twin,
+            let twin = match self.stored().await {
+                Ok(twin) => twin.ok_or(Gone)?,
                 Err(error) => {
                     self.refuse(rid, &Refusal::store(&error));
                     return Ok(());
@@ -76,7 +83,7 @@ impl TwinDesk<'_> {
         match self
             .hub
             .twins
-            .report(self.link.identity(), patch, base)
+            .report(self.link.identity(), self.key, patch, base)
             .await
         {
             Ok(version) => {
@@ -93,9 +100,9 @@ impl TwinDesk<'_> {
 
     /// After the device began to listen: finds out which version it is taken to know.
     pub(super) async fn desired_begins(&self) -> Result<(), Gone> {
-        match self.hub.twins.get(self.link.identity()).await {
-            Ok(view) => {
-                let twin = view.ok_or(Gone)?.twin;
+        match self.stored().await {
+            Ok(twin) => {
+                let twin = twin.ok_or(Gone)?;
                 self.link
                     .desired_known(&desired_notice(&twin.document.desired));
             }
@@ -103,6 +110,18 @@ impl TwinDesk<'_> {
             Err(error) => tracing::warn!(%error, "desired properties will be sent later"),
         }
         Ok(())
+    }
+
+    /// Answers what comes too soon after what came before.
+    pub(super) fn throttled(&self, rid: &str, problem: &Throttled) {
+        self.refuse(rid, &Refusal::throttled(problem));
+    }
+
+    /// The twin as it is stored; `None` when the identity is gone.
+    async fn stored(&self) -> Result<Option<Twin>, StoreError> {
+        let view = self.hub.twins.get(self.link.identity()).await?;
+        let twin = view.map(|view| view.twin);
+        Ok(twin.filter(|twin| twin.identity.key == self.key))
     }
 
     fn refuse(&self, rid: &str, refusal: &Refusal) {
@@ -118,8 +137,8 @@ impl TwinDesk<'_> {
 }
 
 fn read_patch(patch: &[u8]) -> Result<ReportedPatch, Refusal> {
-    let members: Object = fanfare_wire::decode(patch).map_err(Refusal::patch)?;
-    ReportedPatch::new(members).map_err(Refusal::patch)
+    let request: ReportedPatchRequest = fanfare_wire::decode(patch).map_err(Refusal::patch)?;
+    ReportedPatch::new(request.reported).map_err(Refusal::patch)
 }
 
 /// `{"desired":{..,"$version":n},"reported":{..,"$version":m}}` and nothing else. compat: MQTT-17

@@ -1,10 +1,12 @@
-//! `POST /devices`: up to a hundred changes of the registry in one call, each failing alone.
+//! `POST /devices`: up to a hundred changes of the registry in one call, each failing alone. Lines of an
+//! import say the same things, and are [`planned`] here too.
 
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use fanfare_hub::{
-    ids::{DeviceId, IdentityId},
+    bulk::{BulkChange, BulkFailure},
+    ids::{DeviceId, Etag, IdentityId, ModuleId},
     limits,
     registry::{IdentityRequest, Precondition, RegistryChange},
     twin::document::{TwinError, TwinPatch},
@@ -18,40 +20,38 @@ use fanfare_wire::{
 
 use super::{Rest, call::Call, error::Refusal, registry, reply, twins};
 
-/// Answers 200 when all went well, 400 with the failures otherwise. compat: REG-10
+/// Answers 200 when all went well, 400 with the failures otherwise, in the order of the items.
+/// compat: REG-10, REG-47
 pub(super) async fn change(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let items: Vec<BulkItem> = call.decode()?;
     check_count(items.len())?;
-    let mut errors = Vec::new();
-    let (mut changes, mut changed, mut patches) = (Vec::new(), Vec::new(), Vec::new());
     let times = occurrences(&items);
+    let mut changes = Vec::with_capacity(items.len());
+    let mut refused = Vec::with_capacity(items.len());
     for item in &items {
-        let planned = if times[item.id.as_str()] > 1 {
-            let text = format!("device {} is there more than once", item.id);
-            Err(Refusal::new(ErrorCode::DeviceDefinedMultipleTimes, text))
-        } else {
-            plan(&rest, item).await
+        let planned = match times[&name(item)] {
+            1 => planned(item),
+            _ => Err(named_twice(item)),
         };
         match planned {
-            Ok(Plan::Registry(change)) => {
-                changes.push(*change);
-                changed.push(item);
+            Ok(change) => {
+                changes.push(change);
+                refused.push(None);
             }
-            Ok(Plan::Twin(id, patch)) => patches.push((item, id, *patch)),
-            Err(refusal) => errors.push(failure(item, &refusal)),
+            Err(refusal) => refused.push(Some(refusal)),
         }
     }
-    let results = rest.hub.registry.change(changes).await?;
-    for (item, result) in changed.into_iter().zip(results) {
-        if let Err(error) = result {
-            errors.push(failure(item, &error.into()));
-        }
-    }
-    for (item, id, patch) in patches {
-        let matches = twins::matches(&twin_etag(item));
-        if let Err(error) = rest.hub.twins.patch(&id, patch, matches).await {
-            errors.push(failure(item, &error.into()));
-        }
+    let mut outcomes = rest.hub.change_all(changes).await?.into_iter();
+    let mut errors = Vec::new();
+    for (item, refused) in items.iter().zip(refused) {
+        let refusal = match refused {
+            Some(refusal) => Some(refusal),
+            None => {
+                let outcome = outcomes.next().expect("one outcome for each change");
+                outcome.err().map(Refusal::from)
+            }
+        };
+        errors.extend(refusal.map(|refusal| failure(item, &refusal)));
     }
     let status = if errors.is_empty() {
         StatusCode::OK
@@ -74,51 +74,76 @@ pub(super) fn check_count(devices: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What one item asks for.
-enum Plan {
-    Registry(Box<RegistryChange>),
-    Twin(IdentityId, Box<TwinPatch>),
+impl From<BulkFailure> for Refusal {
+    fn from(failure: BulkFailure) -> Self {
+        match failure {
+            BulkFailure::Registry(error) => error.into(),
+            BulkFailure::Twin(error) => error.into(),
+        }
+    }
 }
 
-async fn plan(rest: &Rest, item: &BulkItem) -> Result<Plan, Refusal> {
-    if item.module_id.is_some() {
-        let text = "modules come with a later release";
-        return Err(Refusal::new(ErrorCode::InvalidOperation, text));
-    }
-    let id = DeviceId::parse(&item.id).map(IdentityId::device);
-    let id = id.map_err(|error| Refusal::invalid(error.to_string()))?;
-    let tagged = || match item.identity_etag() {
-        None => Err(Refusal::missing("eTag is missing")),
-        Some("*") => Ok(Precondition::Exists),
-        Some(text) => Ok(Precondition::Matches(registry::etag(text))),
-    };
+/// What one item asks for. Nothing is looked up: existence and etags are decided where it is written.
+pub(super) fn planned(item: &BulkItem) -> Result<BulkChange, Refusal> {
+    let id = identity(item)?;
     let precondition = match item.import_mode {
         ImportMode::Create => Precondition::Absent,
         ImportMode::Update | ImportMode::Delete => Precondition::Exists,
         ImportMode::CreateOrUpdate => Precondition::Any,
-        ImportMode::UpdateIfMatchETag | ImportMode::DeleteIfMatchETag => tagged()?,
-        ImportMode::CreateOrUpdateIfMatchETag => match rest.hub.registry.get(&id).await? {
-            None => Precondition::Absent,
-            Some(_) => tagged()?,
-        },
-        ImportMode::UpdateTwin | ImportMode::UpdateTwinIfMatchETag => {
-            let patch = patch(item).map_err(|error| Refusal::invalid(error.to_string()))?;
-            if item.import_mode == ImportMode::UpdateTwinIfMatchETag && item.twin_etag.is_none() {
-                return Err(Refusal::missing("twinETag is missing"));
+        ImportMode::UpdateIfMatchETag | ImportMode::DeleteIfMatchETag => {
+            match item.identity_etag() {
+                None => return Err(Refusal::missing("eTag is missing")),
+                Some("*") => Precondition::Exists,
+                Some(text) => Precondition::Matches(registry::etag(text)),
             }
-            return Ok(Plan::Twin(id, Box::new(patch.unwrap_or_default())));
         }
+        // No etag matches none that there is. compat: REG-46
+        ImportMode::CreateOrUpdateIfMatchETag => match item.identity_etag() {
+            None => Precondition::AbsentOrMatches(Etag(u64::MAX)),
+            Some("*") => Precondition::Any,
+            Some(text) => Precondition::AbsentOrMatches(registry::etag(text)),
+        },
+        ImportMode::UpdateTwin | ImportMode::UpdateTwinIfMatchETag => return twin(id, item),
     };
-    if matches!(
-        item.import_mode,
-        ImportMode::Delete | ImportMode::DeleteIfMatchETag
-    ) {
-        return Ok(Plan::Registry(Box::new(RegistryChange::Delete {
-            id,
-            precondition,
-        })));
-    }
-    let request = IdentityRequest {
+    let change = match item.import_mode {
+        ImportMode::Delete | ImportMode::DeleteIfMatchETag => {
+            RegistryChange::Delete { id, precondition }
+        }
+        _ => RegistryChange::Put(Box::new(request(id, precondition, item)?)),
+    };
+    Ok(BulkChange::Registry(Box::new(change)))
+}
+
+fn identity(item: &BulkItem) -> Result<IdentityId, Refusal> {
+    let invalid = |error: fanfare_hub::ids::IdError| Refusal::invalid(error.to_string());
+    let device = DeviceId::parse(&item.id).map_err(invalid)?;
+    let module = item.module_id.as_deref().map(ModuleId::parse);
+    let module = module.transpose().map_err(invalid)?;
+    Ok(IdentityId { device, module })
+}
+
+fn twin(id: IdentityId, item: &BulkItem) -> Result<BulkChange, Refusal> {
+    let matches = match (item.import_mode, item.twin_etag.as_deref()) {
+        (ImportMode::UpdateTwinIfMatchETag, None) => {
+            return Err(Refusal::missing("twinETag is missing"));
+        }
+        (ImportMode::UpdateTwinIfMatchETag, etag) => twins::matches(&IfMatch::parse(etag)),
+        _ => None,
+    };
+    let patch = patch(item).map_err(|error| Refusal::invalid(error.to_string()))?;
+    Ok(BulkChange::Twin {
+        id,
+        patch: Box::new(patch.unwrap_or_default()),
+        matches,
+    })
+}
+
+fn request(
+    id: IdentityId,
+    precondition: Precondition,
+    item: &BulkItem,
+) -> Result<IdentityRequest, Refusal> {
+    Ok(IdentityRequest {
         id,
         precondition,
         status: item.status.map(registry::status),
@@ -127,14 +152,13 @@ async fn plan(rest: &Rest, item: &BulkItem) -> Result<Plan, Refusal> {
         edge: item.capabilities.unwrap_or_default().iot_edge,
         device_scope: item.device_scope.clone(),
         parent_scopes: item.parent_scopes.clone().unwrap_or_default(),
+        managed_by: item.managed_by.clone(),
         twin: patch(item).map_err(|error| Refusal::invalid(error.to_string()))?,
-    };
-    Ok(Plan::Registry(Box::new(RegistryChange::Put(Box::new(
-        request,
-    )))))
+    })
 }
 
 /// The twin's part of an item; reported properties are the device's, so they are left out.
+/// compat: REG-45
 fn patch(item: &BulkItem) -> Result<Option<TwinPatch>, TwinError> {
     let desired = match &item.properties {
         Some(properties) => twins::section(properties.desired.as_ref()),
@@ -147,21 +171,31 @@ fn patch(item: &BulkItem) -> Result<Option<TwinPatch>, TwinError> {
     TwinPatch::new(tags, desired).map(Some)
 }
 
-fn twin_etag(item: &BulkItem) -> IfMatch {
-    match item.import_mode {
-        ImportMode::UpdateTwinIfMatchETag => IfMatch::parse(item.twin_etag.as_deref()),
-        _ => IfMatch::Any,
-    }
+type Name<'a> = (&'a str, Option<&'a str>);
+
+fn name(item: &BulkItem) -> Name<'_> {
+    (&item.id, item.module_id.as_deref())
 }
 
-/// How often each device is named. An id that is named twice fails each time: nobody can say which
-/// change was meant to be the last.
-fn occurrences(items: &[BulkItem]) -> HashMap<&str, usize> {
+/// How often each identity is named. One that is named twice fails each time: nobody can say which change
+/// was meant to be the last.
+fn occurrences(items: &[BulkItem]) -> HashMap<Name<'_>, usize> {
     let mut times = HashMap::new();
     for item in items {
-        *times.entry(item.id.as_str()).or_insert(0) += 1;
+        *times.entry(name(item)).or_insert(0) += 1;
     }
     times
+}
+
+fn named_twice(item: &BulkItem) -> Refusal {
+    let text = match &item.module_id {
+        None => format!("device {} is there more than once", item.id),
+        Some(module) => format!(
+            "module {module} of device {} is there more than once",
+            item.id
+        ),
+    };
+    Refusal::new(ErrorCode::DeviceDefinedMultipleTimes, text)
 }
 
 fn failure(item: &BulkItem, refusal: &Refusal) -> BulkError {

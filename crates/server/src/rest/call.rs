@@ -7,11 +7,15 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     RequestPartsExt as _,
     extract::{FromRequest, Query, RawPathParams, Request},
-    http::{HeaderMap, header::IF_MATCH},
+    http::{
+        HeaderMap,
+        header::{CONTENT_ENCODING, IF_MATCH},
+    },
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use fanfare_hub::{
+    Hub,
     access::{Action, Rights},
     ids::{DeviceId, IdentityId, ModuleId},
 };
@@ -90,8 +94,9 @@ impl Call {
             // A route of its own, but also where a device of this name is found.
             path.push(("device".into(), "query".to_owned()));
         }
-        let body = read_body(body, proven.body_max).await?;
         let headers = parts.headers;
+        check_encoding(&headers)?;
+        let body = read_body(body, proven.body_max).await?;
         Ok(Self {
             rights: proven.rights,
             version,
@@ -104,8 +109,12 @@ impl Call {
 
     /// A part of the path, decoded once.
     pub(crate) fn part(&self, name: &str) -> &str {
+        self.optional_part(name).unwrap_or_default()
+    }
+
+    fn optional_part(&self, name: &str) -> Option<&str> {
         let found = self.path.iter().find(|(part, _)| &**part == name);
-        found.map_or("", |(_, text)| text)
+        found.map(|(_, text)| text.as_str())
     }
 
     /// The device in the path. Text that no device can have is refused as absent when it is only asked
@@ -124,13 +133,48 @@ impl Call {
             .map_err(|error| Refusal::invalid(error.to_string()))
     }
 
-    /// The module in the path, which does not exist: modules come with a later release.
-    pub(crate) fn absent_module(&self) -> Refusal {
-        let (device, module) = (self.part("device"), self.part("module"));
-        match (DeviceId::parse(device), ModuleId::parse(module)) {
-            (Err(_), _) => Refusal::no_device(device),
-            _ => Refusal::no_module(device, module),
-        }
+    /// The device or module in the path. That it is there, nobody has looked at yet; whoever does asks
+    /// [`Call::found`] about the result.
+    pub(crate) async fn identity(&self, hub: &Hub) -> Result<IdentityId, Refusal> {
+        let device = self.device()?;
+        let Some(text) = self.optional_part("module") else {
+            return Ok(device);
+        };
+        let module = ModuleId::parse(text);
+        let module = module.map_err(|_| Refusal::no_module(device.device.as_str(), text));
+        Ok(IdentityId {
+            module: Some(self.found(hub, module).await?),
+            ..device
+        })
+    }
+
+    /// Of a module that was not found, says so of its device where that is missing too: nobody looks at the
+    /// device while the module is there. compat: REG-16
+    pub(crate) async fn found<T>(
+        &self,
+        hub: &Hub,
+        result: Result<T, impl Into<Refusal>>,
+    ) -> Result<T, Refusal> {
+        let refusal = match result.map_err(Into::into) {
+            Err(refusal) if refusal.code() == ErrorCode::ModuleNotFound => refusal,
+            other => return other,
+        };
+        let device = self.device()?;
+        Err(match hub.registry.get(&device).await? {
+            Some(_) => refusal,
+            None => Refusal::no_identity(&device),
+        })
+    }
+
+    /// The module to be created or changed.
+    pub(crate) fn new_module(&self) -> Result<IdentityId, Refusal> {
+        // Text that no module can have is refused as such before anybody is looked for.
+        let module = ModuleId::parse(self.part("module"))
+            .map_err(|error| Refusal::invalid(error.to_string()))?;
+        Ok(IdentityId {
+            module: Some(module),
+            ..self.device()?
+        })
     }
 
     /// A query parameter.
@@ -144,15 +188,27 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The precondition.
+    /// A header that must be text if it is there: a page begun elsewhere than asked would mislead.
+    fn text_header(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let value = self.headers.get(name).map(|value| value.to_str());
+        value
+            .transpose()
+            .map_err(|_| Refusal::invalid(format!("{name} is not ASCII text")))
+    }
+
+    /// The precondition. One that is no text matches nothing, as if no version had ever been called so.
+    /// compat: HTTP-19
     pub(crate) fn if_match(&self) -> IfMatch {
-        IfMatch::parse(self.header(IF_MATCH.as_str()))
+        match self.headers.get(IF_MATCH) {
+            None => IfMatch::Absent,
+            Some(value) => IfMatch::parse(Some(value.to_str().unwrap_or_default())),
+        }
     }
 
     /// How many items the caller wants in a page, and where it begins. compat: HTTP-11, HTTP-12
     pub(crate) fn page(&self) -> Result<(u32, Option<String>), Refusal> {
         let wished = self
-            .header(HEADER_MAX_ITEM_COUNT)
+            .text_header(HEADER_MAX_ITEM_COUNT)?
             .or_else(|| self.parameter("maxCount"))
             .or_else(|| self.parameter("pageSize"));
         let items = page_items(wished).ok_or_else(|| {
@@ -160,7 +216,7 @@ impl Call {
             Refusal::invalid(text)
         })?;
         let continuation = self
-            .header(HEADER_CONTINUATION)
+            .text_header(HEADER_CONTINUATION)?
             .filter(|token| !token.is_empty());
         Ok((items, continuation.map(str::to_owned)))
     }
@@ -188,6 +244,20 @@ impl Call {
             Err(Unauthorized)
         }
     }
+}
+
+/// Bodies are read as they are: one that says it is compressed is not taken for what it is not.
+/// compat: HTTP-17
+fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_plain = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if is_plain {
+        return Ok(());
+    }
+    let text = "the content encoding is not identity, the hub reads no other";
+    Err(Refusal::new(ErrorCode::IncompatibleDataType, text))
 }
 
 async fn read_body(body: axum::body::Body, max: usize) -> Result<Bytes, Refusal> {

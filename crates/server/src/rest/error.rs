@@ -9,6 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use fanfare_hub::{
+    configurations::{ApplyError, ConfigurationError},
+    ids::IdentityId,
     jobs::{CancelError, ScheduleError},
     method::MethodError,
     ports::{StoreError, store::TwinWriteError},
@@ -76,6 +78,14 @@ impl Refusal {
         Self::new(ErrorCode::ModuleNotFound, text)
     }
 
+    /// A device or module that is not there; the module's device is.
+    pub(crate) fn no_identity(id: &IdentityId) -> Self {
+        match &id.module {
+            None => Self::no_device(id.device.as_str()),
+            Some(module) => Self::no_module(id.device.as_str(), module.as_str()),
+        }
+    }
+
     pub(crate) fn code(&self) -> ErrorCode {
         self.code
     }
@@ -101,7 +111,7 @@ impl Refusal {
             }
         };
         match error {
-            MethodError::Absent(id) => Self::no_device(id.device.as_str()),
+            MethodError::Absent(id) => Self::no_identity(id),
             MethodError::NotOnline { waited, .. } => nested(
                 ErrorCode::DeviceNotOnline,
                 "Timed out waiting for device to connect.",
@@ -151,10 +161,15 @@ impl From<Unauthorized> for Refusal {
 impl From<IdentityError> for Refusal {
     fn from(error: IdentityError) -> Self {
         let code = match &error {
+            IdentityError::Exists(id) if id.module.is_some() => {
+                ErrorCode::ModuleAlreadyExistsOnDevice
+            }
             IdentityError::Exists(_) => ErrorCode::DeviceAlreadyExists,
-            IdentityError::Absent(_) => ErrorCode::DeviceNotFound,
+            IdentityError::Absent(id) => return Self::no_identity(id),
             IdentityError::EtagMismatch(_) => ErrorCode::PreconditionFailed,
             IdentityError::ScopeFixed(_) => ErrorCode::ArgumentInvalid,
+            IdentityError::TooManyModules(_) => ErrorCode::TooManyModulesOnDevice,
+            IdentityError::EdgeModule(_) => ErrorCode::InvalidOperation,
             IdentityError::Twin { source, .. } => return Self::invalid(source.to_string()),
         };
         Self::new(code, error.to_string())
@@ -175,7 +190,7 @@ impl From<RegistryError> for Refusal {
 impl From<TwinWriteError> for Refusal {
     fn from(error: TwinWriteError) -> Self {
         match error {
-            TwinWriteError::Absent(id) => Self::no_device(id.device.as_str()),
+            TwinWriteError::Absent(id) => Self::no_identity(&id),
             TwinWriteError::EtagMismatch(_) => {
                 Self::new(ErrorCode::PreconditionFailed, error.to_string())
             }
@@ -185,11 +200,39 @@ impl From<TwinWriteError> for Refusal {
     }
 }
 
+impl From<ConfigurationError> for Refusal {
+    fn from(error: ConfigurationError) -> Self {
+        use ConfigurationError as E;
+        let code = match &error {
+            E::Exists(_) => ErrorCode::ConfigurationAlreadyExists,
+            E::Absent(_) => ErrorCode::ConfigurationNotFound,
+            E::EtagMismatch(_) => ErrorCode::PreconditionFailed,
+            E::TooMany(_) => ErrorCode::IotHubQuotaExceeded,
+            E::Condition(_) => ErrorCode::InvalidConfigurationTargetCondition,
+            E::Content(_) | E::Metric { .. } | E::Invalid { .. } => ErrorCode::ArgumentInvalid,
+            E::Store(source) => return source.clone().into(),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ApplyError> for Refusal {
+    fn from(error: ApplyError) -> Self {
+        match &error {
+            ApplyError::Absent(id) => Self::no_identity(id),
+            ApplyError::Store(source) => source.clone().into(),
+            ApplyError::Content(_) | ApplyError::NothingForIt | ApplyError::Twin { .. } => {
+                Self::invalid(error.to_string())
+            }
+        }
+    }
+}
+
 impl From<PageError> for Refusal {
     fn from(error: PageError) -> Self {
         match error {
             PageError::Query(error) => Self::invalid(error.to_string()),
-            PageError::Continuation => Self::invalid(error.to_string()),
+            PageError::Continuation | PageError::TooMuch(_) => Self::invalid(error.to_string()),
             PageError::Store(error) => error.into(),
         }
     }
@@ -199,7 +242,16 @@ impl From<ScheduleError> for Refusal {
     fn from(error: ScheduleError) -> Self {
         match error {
             ScheduleError::Condition(error) => Self::invalid(format!("queryCondition: {error}")),
+            // compat: JOB-52
+            ScheduleError::ConditionTooLong { .. } => {
+                Self::new(ErrorCode::PreconditionFailed, error.to_string())
+            }
             ScheduleError::Window => Self::invalid(error.to_string()),
+            // compat: JOB-50
+            ScheduleError::TooManyActive(_) => Self::new(
+                ErrorCode::ThrottlingMaxActiveJobCountExceeded,
+                error.to_string(),
+            ),
             ScheduleError::IdTaken(_) => Self::new(ErrorCode::JobAlreadyExists, error.to_string()),
             ScheduleError::Store { source, .. } => source.into(),
         }
@@ -241,7 +293,7 @@ pub(crate) fn written(mut response: Response, now: Timestamp) -> Response {
     };
     if refusal.code.status() >= 500 {
         let id = tracking.text();
-        tracing::warn!(code = refusal.code.name(), tracking.id = %id, "{}", refusal.text);
+        tracing::warn!(error.code = refusal.code.name(), tracking.id = %id, "{}", refusal.text);
     }
     let body = match refusal.form {
         Form::Classic => ErrorBody::classic(refusal.code, &refusal.text, tracking),

@@ -1,14 +1,10 @@
-//! Jobs: schedule, show, cancel, list; and what is left of import and export jobs.
+//! Jobs: schedule, show, cancel, list. Import and export jobs are in [`super::transfers`].
 //!
 //! The documents are made in [`super::job_document`].
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::{StatusCode, header::USER_AGENT},
-    response::Response,
-};
+use axum::{extract::State, http::header::USER_AGENT, response::Response};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use fanfare_hub::{
     ids::{JobId, JobNumber, MethodName},
@@ -36,7 +32,7 @@ use super::{
     call::Call,
     error::Refusal,
     job_document::{self, Echo},
-    methods, reply, twins,
+    methods, reply, transfers, twins,
 };
 
 /// `PUT /jobs/v2/{id}`: the job is durable when this answers. compat: JOB-4
@@ -75,13 +71,10 @@ async fn accept(rest: Arc<Rest>, call: Call) -> Result<Response, Refusal> {
 /// `GET /jobs/v2/{id}`.
 pub(super) async fn show(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let id = known_id(&call)?;
-    let job = rest
-        .hub
-        .jobs
-        .get(&id)
-        .await?
-        .ok_or_else(|| Refusal::no_job(id.as_str()))?;
-    document(&rest, &job)
+    match rest.hub.jobs.get(&id).await? {
+        Some(job) => document(&rest, &job),
+        None => transfers::seen_as_v2(&rest, id.as_str()).await,
+    }
 }
 
 /// `POST /jobs/v2/{id}/cancel`: nothing new starts once this has answered.
@@ -101,7 +94,8 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
                 Refusal::invalid("the continuation token is not one of this list")
             })?);
     }
-    if list_needs_envelope(call.header(USER_AGENT.as_str()).unwrap_or_default()) {
+    let agent = call.header(USER_AGENT.as_str()).unwrap_or_default();
+    if rest.hub.profile.python_job_list && list_needs_envelope(agent) {
         let jobs = everything(&rest, filter).await?;
         let list = JobList::Envelope(listed(&rest, &jobs)?);
         let body = serde_json::to_vec(&list).expect("job lists can be written");
@@ -112,23 +106,6 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
     let list = JobList::Array(listed(&rest, &jobs)?);
     let body = serde_json::to_vec(&list).expect("job lists can be written");
     Ok(reply::page(body, ItemType::JobResponse, place.as_deref()))
-}
-
-/// `GET /jobs`: there are no import and export jobs, and their list is always there. compat: JOB-15
-pub(super) async fn list_v1(_: Call) -> Response {
-    reply::json_with(StatusCode::OK, &[(); 0])
-}
-
-/// `GET` and `DELETE /jobs/{id}`.
-pub(super) async fn show_v1(call: Call) -> Refusal {
-    Refusal::no_job(call.part("job"))
-}
-
-/// `POST /jobs/create`.
-pub(super) async fn create_v1(_: Call) -> Refusal {
-    let text =
-        "import and export jobs are not offered; POST /devices changes up to 100 devices at once";
-    Refusal::new(ErrorCode::InvalidOperation, text)
 }
 
 /// Bytes of a body that is read where it arrived; longer ones go to a thread of their own. Ours.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::{extract::State, response::Response};
 use fanfare_hub::{
-    ids::{DeviceId, IdentityId},
+    ids::{DeviceId, IdentityId, ModuleId},
     registry::KeyRenewal,
 };
 use fanfare_wire::{
@@ -52,19 +52,22 @@ pub(super) async fn regenerate(
     }))
 }
 
-/// The device that an item names `times` times over. Text that no device can have names none.
+/// The device or module that an item names `times` times over. Text that none can have names none.
 fn device(item: &RegenerateKeysDevice, times: usize) -> Result<IdentityId, Refusal> {
     if times > 1 {
         // Two swaps are none: nobody can say whether that was meant.
         let text = format!("device {} is there more than once", item.id);
         return Err(Refusal::new(ErrorCode::DeviceDefinedMultipleTimes, text));
     }
-    if let Some(module) = &item.module_id {
-        // Modules come with a later release.
-        return Err(Refusal::no_module(&item.id, module));
-    }
-    let id = DeviceId::parse(&item.id).map_err(|_| Refusal::no_device(&item.id))?;
-    Ok(IdentityId::device(id))
+    let device = DeviceId::parse(&item.id).map_err(|_| Refusal::no_device(&item.id))?;
+    let module = item
+        .module_id
+        .as_deref()
+        .map(|text| ModuleId::parse(text).map_err(|_| Refusal::no_module(&item.id, text)));
+    Ok(IdentityId {
+        device,
+        module: module.transpose()?,
+    })
 }
 
 fn occurrences(items: &[RegenerateKeysDevice]) -> HashMap<(&str, Option<&str>), usize> {

@@ -14,7 +14,7 @@ use super::{Rest, call::Call, error::Refusal, reply};
 
 /// `POST /twins/{id}/methods`: waits for the device's answer. compat: METHOD-3
 pub(super) async fn invoke(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
-    let id = call.device()?;
+    let id = call.identity(&rest.hub).await?;
     let request: MethodRequest = call.decode()?;
     let method = MethodCall {
         name: name(&request)?,
@@ -23,7 +23,8 @@ pub(super) async fn invoke(State(rest): State<Arc<Rest>>, call: Call) -> Result<
         connect_seconds: connect_seconds(&request)?.unwrap_or(0),
     };
     let answered = rest.hub.methods.invoke(&id, method).await;
-    let answer = answered.map_err(|error| Refusal::method(&error, call.version()))?;
+    let answer = answered.map_err(|error| Refusal::method(&error, call.version()));
+    let answer = call.found(&rest.hub, answer).await?;
     let raw = |text: JsonText| RawValue::from_string(text.as_str().to_owned());
     let payload = answer.payload.map(raw).transpose().map_err(|_| {
         Refusal::new(

@@ -6,16 +6,22 @@
 
 mod bulk;
 mod call;
+mod configurations;
 mod error;
 mod job_document;
 mod jobs;
 mod keys;
 mod methods;
 mod node;
+pub mod openapi;
+mod profile;
 mod query;
 mod registry;
 mod reply;
 mod server;
+mod throttle;
+mod transfer_lines;
+mod transfers;
 mod twin_document;
 mod twins;
 
@@ -25,12 +31,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{Method, header::AUTHORIZATION},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -39,6 +45,9 @@ use axum::{
 use fanfare_hub::{
     Hub,
     access::{Action, Rights},
+    ports::measures::MeasuredStore,
+    profile::OperationClass,
+    transfers::Transfers,
 };
 use fanfare_wire::error::ErrorCode;
 use percent_encoding::percent_decode_str;
@@ -46,33 +55,43 @@ use percent_encoding::percent_decode_str;
 use self::{call::Proven, error::Refusal};
 use crate::{
     auth::{Access, Unauthorized},
-    telemetry::{HTTP_REQUESTS, Metrics},
+    telemetry::RequestCounts,
+    throttle::Throttle,
 };
 
 pub use server::serve;
+pub use transfer_lines::Lines;
 
 /// What the service API works with.
 pub struct Rest {
     hub: Arc<Hub>,
+    transfers: Arc<Transfers>,
     access: Arc<Access>,
-    metrics: Metrics,
-    /// Durable commits so far.
-    commits: Box<dyn Fn() -> u64 + Send + Sync>,
+    throttle: Option<Arc<Throttle>>,
+    /// For metrics alone.
+    store: Arc<dyn MeasuredStore>,
+    requests: RequestCounts,
     is_ready: AtomicBool,
 }
 
 impl Rest {
-    /// Over a hub and its policies; not ready yet. `commits` counts the store's durable commits.
+    /// Over a hub and its policies, held to the rates of `throttle`; not ready yet. `store` tells its numbers, nothing else.
     pub fn new(
         hub: Arc<Hub>,
+        transfers: Arc<Transfers>,
         access: Arc<Access>,
-        commits: impl Fn() -> u64 + Send + Sync + 'static,
+        throttle: Option<Arc<Throttle>>,
+        store: Arc<dyn MeasuredStore>,
     ) -> Arc<Self> {
         Arc::new(Self {
             hub,
+            transfers,
             access,
-            metrics: Metrics::recorder(),
-            commits: Box::new(commits),
+            throttle,
+            store,
+            requests: RequestCounts::new(
+                routes().into_iter().map(|route| (route.method, route.path)),
+            ),
             is_ready: AtomicBool::new(false),
         })
     }
@@ -100,20 +119,37 @@ pub struct Route {
     pub path: &'static str,
     /// What it takes.
     pub needs: Needs,
+    /// What its requests count as where a profile imposes rates.
+    pub class: Option<OperationClass>,
     body_max: usize,
     entry: MethodRouter<Arc<Rest>>,
 }
 
-/// Bytes of a body, but for the one below. Ours.
+impl Route {
+    /// Whether it belongs to the contract, which has versions.
+    pub(crate) fn is_versioned(&self) -> bool {
+        self.needs != Needs::Nothing && !self.path.starts_with("/fanfare/")
+    }
+}
+
+/// Bytes of a body, but for those below. Ours.
 const BODY_MAX: usize = 1024 * 1024;
 /// Bytes of a body that schedules a job: conditions may list very many devices. Ours.
 const JOB_BODY_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a body that changes a hundred devices with the twins they may have. Ours.
+const BULK_BODY_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a configuration: a list shows a hundred of them at once. Ours.
+const CONFIGURATION_BODY_MAX: usize = 256 * 1024;
 
 /// Every route there is.
 pub fn routes() -> Vec<Route> {
     let mut all = vec![
         open("/health/live", get(node::live)),
         open("/health/ready", get(node::ready)),
+        // It says what every release says.
+        open("/fanfare/v1/openapi.json", get(openapi::show)),
         // Metrics tell less than jobs do: whoever may read those may read these.
         to(
             Method::GET,
@@ -121,10 +157,17 @@ pub fn routes() -> Vec<Route> {
             Action::JobRead,
             get(node::metrics),
         ),
+        to(
+            Method::GET,
+            "/fanfare/v1/profile",
+            Action::JobRead,
+            get(profile::show),
+        ),
     ];
     all.extend(job_routes());
     all.extend(registry_routes());
     all.extend(twin_routes());
+    all.extend(configuration_routes());
     all.extend(module_routes());
     all
 }
@@ -144,19 +187,19 @@ fn job_routes() -> Vec<Route> {
             JobWrite,
             post(jobs::cancel),
         ),
-        to(Method::GET, "/jobs", JobRead, get(jobs::list_v1)),
-        to(Method::GET, "/jobs/{job}", JobRead, get(jobs::show_v1)),
+        to(Method::GET, "/jobs", JobRead, get(transfers::list)),
+        to(Method::GET, "/jobs/{job}", JobRead, get(transfers::show)),
         to(
             Method::DELETE,
             "/jobs/{job}",
             RegistryWrite,
-            delete(jobs::show_v1),
+            delete(transfers::cancel),
         ),
         to(
             Method::POST,
             "/jobs/create",
             RegistryWrite,
-            post(jobs::create_v1),
+            post(transfers::create),
         ),
     ]
 }
@@ -164,7 +207,10 @@ fn job_routes() -> Vec<Route> {
 fn registry_routes() -> Vec<Route> {
     use Action::{JobRead, RegistryRead, RegistryWrite, ServiceConnect};
     let mut all = vec![
-        to(Method::POST, "/devices", RegistryWrite, post(bulk::change)),
+        Route {
+            body_max: BULK_BODY_MAX,
+            ..to(Method::POST, "/devices", RegistryWrite, post(bulk::change))
+        },
         to(Method::GET, "/devices", RegistryRead, get(registry::list)),
         to(Method::GET, "/devices/", RegistryRead, get(registry::list)),
         to(
@@ -209,6 +255,45 @@ fn registry_routes() -> Vec<Route> {
     all
 }
 
+fn configuration_routes() -> Vec<Route> {
+    use Action::{RegistryRead, RegistryWrite};
+    const ONE: &str = "/configurations/{configuration}";
+    const APPLY: &str = "/devices/{device}/applyConfigurationContent";
+    const TEST: &str = "/configurations/testQueries";
+    vec![
+        to(
+            Method::GET,
+            "/configurations",
+            RegistryRead,
+            get(configurations::list),
+        ),
+        to(Method::GET, ONE, RegistryRead, get(configurations::show)),
+        Route {
+            body_max: CONFIGURATION_BODY_MAX,
+            ..to(Method::PUT, ONE, RegistryWrite, put(configurations::put))
+        },
+        to(
+            Method::DELETE,
+            ONE,
+            RegistryWrite,
+            delete(configurations::delete),
+        ),
+        // It reads no registry, but tells what its conditions may say.
+        to(
+            Method::POST,
+            TEST,
+            RegistryRead,
+            post(configurations::test_queries),
+        ),
+        to(
+            Method::POST,
+            APPLY,
+            RegistryWrite,
+            post(configurations::apply),
+        ),
+    ]
+}
+
 fn twin_routes() -> Vec<Route> {
     use Action::ServiceConnect;
     vec![
@@ -239,7 +324,6 @@ fn twin_routes() -> Vec<Route> {
     ]
 }
 
-/// Modules come with a later release: the routes say so, to those who may ask.
 fn module_routes() -> Vec<Route> {
     use Action::{RegistryRead, RegistryWrite, ServiceConnect};
     const MODULE: &str = "/devices/{device}/modules/{module}";
@@ -252,7 +336,12 @@ fn module_routes() -> Vec<Route> {
             RegistryRead,
             get(registry::modules),
         ),
-        to(Method::GET, MODULE, RegistryRead, get(registry::module)),
+        to(
+            Method::GET,
+            MODULE,
+            RegistryRead,
+            get(registry::show_module),
+        ),
         to(
             Method::PUT,
             MODULE,
@@ -263,17 +352,12 @@ fn module_routes() -> Vec<Route> {
             Method::DELETE,
             MODULE,
             RegistryWrite,
-            delete(registry::module),
+            delete(registry::delete_module),
         ),
-        to(Method::GET, TWIN, ServiceConnect, get(registry::module)),
-        to(Method::PATCH, TWIN, ServiceConnect, patch(registry::module)),
-        to(Method::PUT, TWIN, ServiceConnect, put(registry::module)),
-        to(
-            Method::POST,
-            METHODS,
-            ServiceConnect,
-            post(registry::module),
-        ),
+        to(Method::GET, TWIN, ServiceConnect, get(twins::show)),
+        to(Method::PATCH, TWIN, ServiceConnect, patch(twins::patch)),
+        to(Method::PUT, TWIN, ServiceConnect, put(twins::replace)),
+        to(Method::POST, METHODS, ServiceConnect, post(methods::invoke)),
     ]
 }
 
@@ -282,6 +366,7 @@ fn open(path: &'static str, entry: MethodRouter<Arc<Rest>>) -> Route {
         method: Method::GET,
         path,
         needs: Needs::Nothing,
+        class: None,
         body_max: BODY_MAX,
         entry,
     }
@@ -289,6 +374,7 @@ fn open(path: &'static str, entry: MethodRouter<Arc<Rest>>) -> Route {
 
 fn to(method: Method, path: &'static str, action: Action, entry: MethodRouter<Arc<Rest>>) -> Route {
     Route {
+        class: throttle::class_of(&method, path),
         method,
         path,
         needs: Needs::Action(action),
@@ -305,12 +391,20 @@ pub fn router(rest: Arc<Rest>) -> Router {
             rest: rest.clone(),
             needs: route.needs,
             body_max: route.body_max,
-            versioned: route.needs != Needs::Nothing && !route.path.starts_with("/fanfare/"),
+            versioned: route.is_versioned(),
         };
         let is_change = route.method != Method::GET && !route.path.ends_with("/methods");
         let entry = match is_change {
             true => route.entry.route_layer(middleware::from_fn(to_the_end)),
             false => route.entry,
+        };
+        let entry = match (&rest.throttle, route.class) {
+            (Some(throttle), Some(class)) => {
+                let throttle = throttle.clone();
+                let gate = throttle::Gate { throttle, class };
+                entry.route_layer(middleware::from_fn_with_state(gate, throttle::limit))
+            }
+            _ => entry,
         };
         let entry = entry.route_layer(middleware::from_fn_with_state(guard, admit));
         let known = by_path.remove(route.path).unwrap_or_default();
@@ -385,13 +479,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(660);
 
 /// Around every request: a bound on its time, the body of refusals, a count.
 async fn surround(State(rest): State<Arc<Rest>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let route = request.extensions().get::<MatchedPath>();
+    let place = rest
+        .requests
+        .place(request.method(), route.map(MatchedPath::as_str));
     let answered = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
     let response = answered.unwrap_or_else(|_| {
         Refusal::new(ErrorCode::GenericTimeout, "the request took too long").into_response()
     });
     let response = error::written(response, rest.hub.clock.now());
-    let status = response.status().as_str().to_owned();
-    metrics::counter!(HTTP_REQUESTS, "status" => status).increment(1);
+    let status = response.status().as_u16();
+    rest.requests.answered(place, status, began.elapsed());
     response
 }
 

@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use serde_json::json;
 
 use super::{Rest, call::Call, reply};
-use crate::telemetry::STORE_COMMITS;
+use crate::telemetry::{page, scrape};
 
 /// 200 while the process runs.
 pub(super) async fn live() -> Response {
@@ -27,11 +27,14 @@ pub(super) async fn ready(State(rest): State<Arc<Rest>>) -> Response {
 
 /// All metrics in Prometheus' text form.
 pub(super) async fn metrics(State(rest): State<Arc<Rest>>, _: Call) -> Response {
-    metrics::counter!(STORE_COMMITS).absolute((rest.commits)());
-    let text = rest.metrics.render();
+    let sources = scrape::Sources {
+        hub: &rest.hub,
+        store: &*rest.store,
+        requests: &rest.requests,
+    };
     reply::text_with(
         StatusCode::OK,
-        text,
-        "text/plain; version=0.0.4; charset=utf-8",
+        scrape::scrape(sources).await,
+        page::CONTENT_TYPE,
     )
 }

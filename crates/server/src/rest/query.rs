@@ -11,12 +11,13 @@ use fanfare_hub::{
 use fanfare_wire::query::{ItemType, QueryRequest};
 use serde::Serialize;
 
-use super::{Rest, call::Call, error::Refusal, job_document, reply, twin_document};
+use super::{Rest, call::Call, error::Refusal, job_document, reply, throttle, twin_document};
 
 /// `POST /devices/query`. Rows of jobs are for whoever may read jobs, the rest for the service side.
 /// compat: AUTH-12
 pub(super) async fn page(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let QueryRequest { query } = call.decode()?;
+    throttle::check_query(&rest, &query)?;
     let parsed = Query::parse(&query).map_err(|error| Refusal::invalid(error.to_string()))?;
     call.require(match parsed.source() {
         Source::Jobs => Action::JobRead,

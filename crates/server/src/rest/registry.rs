@@ -1,4 +1,4 @@
-//! Device identities one at a time, statistics, and what is answered about modules until they come.
+//! Device and module identities one at a time, and statistics.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use fanfare_hub::{
     twin::document::TwinPatch,
 };
 use fanfare_wire::{
-    error::ErrorCode,
     etag::{IfMatch, parse_identity_etag},
     registry::{
         AuthenticationRequest as Credentials, AuthenticationType, DeviceIdentity,
-        DeviceIdentityRequest, DeviceStatistics, IdentityStatus, PurgeResult, ServiceStatistics,
+        DeviceIdentityRequest, DeviceStatistics, IdentityStatus, ModuleIdentityRequest,
+        PurgeResult, ServiceStatistics,
     },
 };
 
@@ -24,25 +24,13 @@ use super::{Rest, call::Call, error::Refusal, reply, twin_document};
 pub(super) async fn put(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let id = call.new_device()?;
     let request: DeviceIdentityRequest = call.decode()?;
-    if let Some(other) = request
-        .device_id
-        .as_deref()
-        .filter(|other| *other != id.device.as_str())
-    {
-        return Err(Refusal::invalid(format!(
-            "deviceId is {other} but the path names {id}"
-        )));
-    }
-    let precondition = match call.if_match() {
-        IfMatch::Absent => Precondition::Absent,
-        other => existing(&other),
-    };
+    agree("deviceId", request.device_id.as_deref(), id.device.as_str())?;
     let identity = rest
         .hub
         .registry
-        .put(wanted(id, precondition, request))
+        .put(wanted(id, put_precondition(&call), request))
         .await?;
-    Ok(reply::json(&shown(&rest, identity)))
+    Ok(reply::json(&shown(&rest, identity, Timestamp::NEVER)))
 }
 
 /// `GET /devices/{id}`.
@@ -69,6 +57,89 @@ pub(super) async fn delete(State(rest): State<Arc<Rest>>, call: Call) -> Result<
     Ok(reply::nothing())
 }
 
+/// `GET /devices/{id}/modules`: all of them, in order of creation. compat: REG-21
+pub(super) async fn modules(
+    State(rest): State<Arc<Rest>>,
+    call: Call,
+) -> Result<Response, Refusal> {
+    let id = call.device()?;
+    let modules = rest.hub.registry.modules(&id.device).await?;
+    if modules.is_empty() {
+        let device = rest.hub.registry.get(&id).await?;
+        device.ok_or_else(|| Refusal::no_identity(&id))?;
+    }
+    let shown: Vec<_> = modules
+        .into_iter()
+        .map(|twin| {
+            let presence = rest.hub.presence.view(twin.identity.key);
+            twin_document::module(twin.identity, &presence, twin.last_activity)
+        })
+        .collect();
+    Ok(reply::json(&shown))
+}
+
+/// `GET /devices/{id}/modules/{m}`.
+pub(super) async fn show_module(
+    State(rest): State<Arc<Rest>>,
+    call: Call,
+) -> Result<Response, Refusal> {
+    let id = call.identity(&rest.hub).await?;
+    let view = rest.hub.twins.get(&id).await?;
+    let view = view.ok_or_else(|| Refusal::no_identity(&id));
+    let view = call.found(&rest.hub, view).await?;
+    let last_activity = view.twin.last_activity;
+    let shown = twin_document::module(view.twin.identity, &view.presence, last_activity);
+    Ok(reply::json(&shown))
+}
+
+/// `PUT /devices/{id}/modules/{m}`: creates without `If-Match`, changes with it, and answers 200 to both.
+/// compat: REG-21
+pub(super) async fn put_module(
+    State(rest): State<Arc<Rest>>,
+    call: Call,
+) -> Result<Response, Refusal> {
+    let id = call.new_module()?;
+    let request: ModuleIdentityRequest = call.decode()?;
+    agree("deviceId", request.device_id.as_deref(), id.device.as_str())?;
+    let module = id.module.as_ref().map_or("", |module| module.as_str());
+    agree("moduleId", request.module_id.as_deref(), module)?;
+    let identity = rest
+        .hub
+        .registry
+        .put(IdentityRequest {
+            id,
+            precondition: put_precondition(&call),
+            status: None,
+            status_reason: None,
+            authentication: credentials(request.authentication.as_ref()),
+            edge: false,
+            device_scope: None,
+            parent_scopes: Vec::new(),
+            managed_by: request.managed_by,
+            twin: None,
+        })
+        .await;
+    let identity = call.found(&rest.hub, identity).await?;
+    let presence = rest.hub.presence.view(identity.key);
+    let shown = twin_document::module(identity, &presence, Timestamp::NEVER);
+    Ok(reply::json(&shown))
+}
+
+/// `DELETE /devices/{id}/modules/{m}`.
+pub(super) async fn delete_module(
+    State(rest): State<Arc<Rest>>,
+    call: Call,
+) -> Result<Response, Refusal> {
+    let id = call.identity(&rest.hub).await?;
+    let deleted = rest
+        .hub
+        .registry
+        .delete(id, existing(&call.if_match()))
+        .await;
+    call.found(&rest.hub, deleted).await?;
+    Ok(reply::nothing())
+}
+
 /// `GET /devices`: the first `top` devices, at most 1,000. compat: REG-13
 pub(super) async fn list(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let top = call.parameter("top").and_then(|text| text.parse().ok());
@@ -78,7 +149,7 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
     let identities = rest.hub.registry.list(top).await?;
     let shown: Vec<_> = identities
         .into_iter()
-        .map(|identity| shown(&rest, identity))
+        .map(|(identity, last_activity)| shown(&rest, identity, last_activity))
         .collect();
     Ok(reply::json(&shown))
 }
@@ -117,28 +188,22 @@ pub(super) async fn purge(State(rest): State<Arc<Rest>>, call: Call) -> Result<R
     }))
 }
 
-/// `GET /devices/{id}/modules`: none, of a device that exists.
-pub(super) async fn modules(
-    State(rest): State<Arc<Rest>>,
-    call: Call,
-) -> Result<Response, Refusal> {
-    let id = call.device()?;
-    let device = rest.hub.registry.get(&id).await?;
-    device.ok_or_else(|| Refusal::no_device(id.device.as_str()))?;
-    Ok(reply::json(&[(); 0]))
+/// Refuses a name in the body that is not the one in the path.
+fn agree(field: &str, named: Option<&str>, path: &str) -> Result<(), Refusal> {
+    match named.filter(|named| *named != path) {
+        Some(other) => Err(Refusal::invalid(format!(
+            "{field} is {other} but the path names {path}"
+        ))),
+        None => Ok(()),
+    }
 }
 
-/// Everything asked of one module.
-pub(super) async fn module(call: Call) -> Refusal {
-    call.absent_module()
-}
-
-/// `PUT /devices/{id}/modules/{m}`.
-pub(super) async fn put_module(_: Call) -> Refusal {
-    Refusal::new(
-        ErrorCode::InvalidOperation,
-        "modules come with a later release",
-    )
+/// A put creates unless it says what it wants to change. compat: REG-3
+fn put_precondition(call: &Call) -> Precondition {
+    match call.if_match() {
+        IfMatch::Absent => Precondition::Absent,
+        other => existing(&other),
+    }
 }
 
 const LIST_MAX: u32 = fanfare_hub::limits::REGISTRY_LIST_MAX;
@@ -170,6 +235,7 @@ fn wanted(
         edge: request.capabilities.unwrap_or_default().iot_edge,
         device_scope: request.device_scope,
         parent_scopes: request.parent_scopes.unwrap_or_default(),
+        managed_by: None,
         twin: None::<TwinPatch>,
     }
 }
@@ -212,7 +278,7 @@ pub(super) fn credentials(request: Option<&Credentials>) -> AuthenticationReques
     }
 }
 
-fn shown(rest: &Rest, identity: Identity) -> DeviceIdentity {
+fn shown(rest: &Rest, identity: Identity, last_activity: Timestamp) -> DeviceIdentity {
     let presence = rest.hub.presence.view(identity.key);
-    twin_document::identity(identity, &presence, Timestamp::NEVER)
+    twin_document::identity(identity, &presence, last_activity)
 }

@@ -96,7 +96,7 @@ async fn connection(
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
-    let _count = ConnectionCount::open("https");
+    let _count = ConnectionCount::https();
     // Replies are small and somebody waits for each.
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {

@@ -1,6 +1,7 @@
 //! Twins and identities as documents of the contract.
 
 use fanfare_hub::{
+    configurations::ConfigurationStatus,
     presence::PresenceView,
     registry::{Authentication, Identity, Status},
     time::Timestamp,
@@ -11,9 +12,10 @@ use fanfare_hub::{
 };
 use fanfare_wire::{
     Secret,
+    configurations::ConfigurationState,
     registry::{
         self, AuthenticationType, Capabilities, ConnectionState, DeviceIdentity, IdentityStatus,
-        SymmetricKey, Thumbprints,
+        ModuleIdentity, SymmetricKey, Thumbprints,
     },
     twin::{TwinDocument, TwinProperties},
 };
@@ -29,6 +31,7 @@ pub(super) fn twin(view: TwinView) -> TwinDocument {
     TwinDocument {
         device_id: identity.id.device.to_string(),
         module_id: identity.id.module.as_ref().map(ToString::to_string),
+        managed_by: settings.managed_by,
         etag: document.etag.twin_text(),
         device_etag: Some(identity.etag.identity_text()),
         status: Some(status(settings.status)),
@@ -51,6 +54,18 @@ pub(super) fn twin(view: TwinView) -> TwinDocument {
         }),
         device_scope: settings.device_scope,
         parent_scopes: Some(settings.parent_scopes).filter(|scopes| !scopes.is_empty()),
+        configurations: twin
+            .configurations
+            .into_iter()
+            .map(|(id, status)| (id.to_string(), configuration_state(status)))
+            .collect(),
+    }
+}
+
+/// compat: CFG-9
+fn configuration_state(status: ConfigurationStatus) -> ConfigurationState {
+    ConfigurationState {
+        status: status.as_str().to_owned(),
     }
 }
 
@@ -81,7 +96,31 @@ pub(super) fn identity(
     }
 }
 
-fn status(status: Status) -> IdentityStatus {
+/// The document of a module's identity; `stored_activity` as in [`identity`].
+pub(super) fn module(
+    identity: Identity,
+    presence: &PresenceView,
+    stored_activity: Timestamp,
+) -> ModuleIdentity {
+    let settings = identity.settings;
+    ModuleIdentity {
+        module_id: identity
+            .id
+            .module
+            .map_or_else(String::new, |id| id.to_string()),
+        managed_by: settings.managed_by,
+        device_id: identity.id.device.to_string(),
+        generation_id: identity.generation.to_string(),
+        etag: identity.etag.identity_text(),
+        connection_state: connection_state(presence),
+        connection_state_updated_time: time(presence.changed.unwrap_or(Timestamp::NEVER)),
+        last_activity_time: time(last_activity(stored_activity, presence)),
+        cloud_to_device_message_count: 0,
+        authentication: authentication(&settings.authentication),
+    }
+}
+
+pub(super) fn status(status: Status) -> IdentityStatus {
     match status {
         Status::Enabled => IdentityStatus::Enabled,
         Status::Disabled => IdentityStatus::Disabled,
@@ -122,7 +161,7 @@ fn thumbprints(authentication: &Authentication) -> Thumbprints {
 }
 
 /// compat: REG-7
-fn authentication(authentication: &Authentication) -> registry::Authentication {
+pub(super) fn authentication(authentication: &Authentication) -> registry::Authentication {
     let symmetric_key = match authentication {
         Authentication::Sas { primary, secondary } => SymmetricKey {
             primary_key: Some(Secret::new(primary.expose())),
@@ -138,7 +177,7 @@ fn authentication(authentication: &Authentication) -> registry::Authentication {
 }
 
 /// A section with `$metadata` and `$version` inside. compat: TWIN-10
-fn section(properties: Properties) -> Object {
+pub(super) fn section(properties: Properties) -> Object {
     let mut members = properties.values;
     members.insert("$metadata".to_owned(), metadata(&properties.metadata));
     members.insert("$version".to_owned(), properties.version.into());

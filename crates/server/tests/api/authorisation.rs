@@ -29,7 +29,9 @@ const JOB_WRITE: &[&str] = &["iothubowner", "service", "registryReadWrite"];
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("GET", "/health/live", ANYONE),
     ("GET", "/health/ready", ANYONE),
+    ("GET", "/fanfare/v1/openapi.json", ANYONE),
     ("GET", "/fanfare/v1/metrics", JOB_READ),
+    ("GET", "/fanfare/v1/profile", JOB_READ),
     ("PUT", "/jobs/v2/{job}", JOB_WRITE),
     ("GET", "/jobs/v2/{job}", JOB_READ),
     ("GET", "/jobs/v2/query", JOB_READ),
@@ -41,6 +43,16 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("POST", "/devices/query", JOB_READ),
     ("GET", "/statistics/devices", REGISTRY_READ),
     ("GET", "/statistics/service", SERVICE),
+    ("GET", "/configurations", REGISTRY_READ),
+    ("GET", "/configurations/{configuration}", REGISTRY_READ),
+    ("PUT", "/configurations/{configuration}", REGISTRY_WRITE),
+    ("DELETE", "/configurations/{configuration}", REGISTRY_WRITE),
+    ("POST", "/configurations/testQueries", REGISTRY_READ),
+    (
+        "POST",
+        "/devices/{device}/applyConfigurationContent",
+        REGISTRY_WRITE,
+    ),
     ("POST", "/devices", REGISTRY_WRITE),
     ("GET", "/devices", REGISTRY_READ),
     ("GET", "/devices/", REGISTRY_READ),
@@ -88,6 +100,7 @@ async fn every_route_lets_in_whom_the_table_says() {
             .path
             .replace("{job}", "j")
             .replace("{device}", "d")
+            .replace("{configuration}", "c")
             .replace("{module}", "m");
         for policy in POLICIES {
             let reply = hub

@@ -81,7 +81,18 @@ impl Hub {
 
     /// A node on a folder that may have been used before.
     pub(crate) async fn on(folder: TempDir) -> Self {
-        let config = Config::from_layers(flags(&folder), []).unwrap();
+        Self::with(folder, |_| {}).await
+    }
+
+    /// A node with some settings of its own.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Flags)) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn with(folder: TempDir, change: impl FnOnce(&mut Flags)) -> Self {
+        let mut flags = flags(&folder);
+        change(&mut flags);
+        let config = Config::from_layers(flags, []).unwrap();
         let node = Node::start(&config).await.unwrap();
         let address = node.addresses().https[0];
         let mut roots = RootCertStore::empty();

@@ -64,7 +64,7 @@ async fn keys_are_renewed_one_at_a_time_or_change_places() {
     assert_eq!(keys(&hub, "a").await, [new_secondary, new_primary]);
 
     let mut after = hub.done("GET", "/devices/a", Value::Null).await;
-    assert_eq!(after["etag"], "NA==", "each renewal is a change");
+    assert_ne!(after["etag"], before["etag"], "each renewal is a change");
     for moved in ["authentication", "etag"] {
         after[moved] = before[moved].clone();
     }

@@ -119,16 +119,25 @@ async fn connection_strings_are_read_beside_a_running_hub() {
         .as_str()
         .unwrap();
     let expected = format!("HostName={ADDRESS};DeviceId=door-1;SharedAccessKey={key}");
-    assert_eq!(
-        connection_string::of_device(&folder, "door-1").unwrap(),
-        expected
-    );
+    let of_device = |device| connection_string::of_identity(&folder, device, None);
+    assert_eq!(of_device("door-1").unwrap(), expected);
+    let module = hub
+        .done("PUT", "/devices/door-1/modules/lock", json!({}))
+        .await;
+    let key = module["authentication"]["symmetricKey"]["primaryKey"]
+        .as_str()
+        .unwrap();
+    let expected =
+        format!("HostName={ADDRESS};DeviceId=door-1;ModuleId=lock;SharedAccessKey={key}");
+    let of_module = |module| connection_string::of_identity(&folder, "door-1", Some(module));
+    assert_eq!(of_module("lock").unwrap(), expected);
+    assert!(of_module("nothing").is_err());
     let refused = connection_string::of_policy(&folder, "nobody")
         .unwrap_err()
         .to_string();
     assert!(refused.contains("registryReadWrite"), "{refused}");
-    assert!(connection_string::of_device(&folder, "nobody").is_err());
-    assert!(connection_string::of_device(&folder, "certified").is_err());
+    assert!(of_device("nobody").is_err());
+    assert!(of_device("certified").is_err());
     hub.stop().await;
 }
 

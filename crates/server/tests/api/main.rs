@@ -3,12 +3,22 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod authorisation;
+mod bulk;
+mod configurations;
+mod fleet_transfer;
 mod harness;
+mod import_batches;
 mod jobs;
 mod keys;
 mod lifecycle;
 mod methods;
+mod metrics;
+mod modules;
+mod openapi;
+mod profile;
 mod query;
 mod refusals;
 mod registry;
+mod transfers;
 mod twins;
+mod wrong;

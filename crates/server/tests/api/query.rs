@@ -178,3 +178,173 @@ async fn rows_of_a_job_have_the_contracts_members() {
     assert_eq!(none.json(), Value::Array(Vec::new()));
     hub.stop().await;
 }
+
+/// All pages of a query, each of at most `size` items.
+async fn all(hub: &Hub, query: &str, size: &str) -> Vec<Value> {
+    let (mut rows, mut token) = (Vec::new(), None::<String>);
+    loop {
+        let mut headers = vec![("x-ms-max-item-count", size)];
+        headers.extend(token.as_deref().map(|token| ("x-ms-continuation", token)));
+        let reply = page(hub, query, &headers).await;
+        assert_eq!(reply.status, 200, "{query}: {}", reply.json());
+        let items = reply.json();
+        assert!(items.as_array().unwrap().len() <= size.parse().unwrap());
+        rows.extend(items.as_array().unwrap().iter().cloned());
+        token = reply.header("x-ms-continuation").map(str::to_owned);
+        if token.is_none() {
+            let is_whole = query.starts_with("SELECT *");
+            assert_eq!(
+                reply.header("x-ms-item-type") == Some("Raw"),
+                !is_whole,
+                "{query}"
+            );
+            return rows;
+        }
+    }
+}
+
+/// Queries over devices and what they yield.
+fn over_devices() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "SELECT tags.ring AS ring, COUNT() AS n, SUM(tags.n), AVG(tags.n) AS mean,
+             MIN(tags.n), MAX(deviceId) AS last FROM devices GROUP BY tags.ring",
+            json!([
+                {"n": 1, "sum": 4, "mean": 4.0, "min": 4, "last": "d4"},
+                {"ring": 7, "n": 1, "sum": 3, "mean": 3.0, "min": 3, "last": "d3"},
+                {"ring": "a", "n": 1, "sum": 1, "mean": 1.0, "min": 1, "last": "d1"},
+                {"ring": "b", "n": 2, "sum": 2, "mean": 1.0, "min": 0, "last": "d2"},
+            ]),
+        ),
+        (
+            "SELECT tags.ring, COUNT() FROM devices WHERE is_string(tags.ring)
+             GROUP BY tags.ring ORDER BY COUNT() DESC",
+            json!([{"ring": "b", "count": 2}, {"ring": "a", "count": 1}]),
+        ),
+        (
+            "SELECT deviceId FROM devices ORDER BY tags.ring DESC, tags.n DESC",
+            json!([
+                {"deviceId": "d2"}, {"deviceId": "d0"}, {"deviceId": "d1"}, {"deviceId": "d3"},
+                {"deviceId": "d4"},
+            ]),
+        ),
+        (
+            "SELECT TOP 3 tags.n FROM devices ORDER BY n DESC",
+            json!([{"n": 4}, {"n": 3}, {"n": 2}]),
+        ),
+        (
+            "SELECT DISTINCT tags.ring FROM devices",
+            json!([{}, {"ring": 7}, {"ring": "a"}, {"ring": "b"}]),
+        ),
+    ]
+}
+
+/// The same over modules and rows of jobs.
+fn over_modules_and_jobs() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "SELECT moduleId, deviceId FROM devices.modules ORDER BY moduleId",
+            json!([{"moduleId": "x", "deviceId": "d0"}, {"moduleId": "y", "deviceId": "d0"}]),
+        ),
+        (
+            "SELECT deviceId, COUNT() AS modules FROM devices.modules GROUP BY deviceId",
+            json!([{"deviceId": "d0", "modules": 2}]),
+        ),
+        (
+            "SELECT status, COUNT() AS n, MAX(deviceId) AS last FROM devices.jobs
+             WHERE jobId = 'rings' GROUP BY status",
+            json!([{"status": "completed", "n": 3, "last": "d2"}]),
+        ),
+        (
+            "SELECT TOP 2 deviceId AS id FROM devices.jobs ORDER BY deviceId DESC",
+            json!([{"id": "d2"}, {"id": "d1"}]),
+        ),
+        (
+            "SELECT DISTINCT jobId, jobType FROM devices.jobs",
+            json!([{"jobId": "rings", "jobType": "scheduleUpdateTwin"}]),
+        ),
+        ("SELECT COUNT() FROM devices.jobs", json!([{"count": 3}])),
+        (
+            "SELECT AVG(tags.n) FROM devices WHERE deviceId = 'nobody'",
+            json!([{}]),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn groups_orders_and_distinct_rows_work_over_every_source() {
+    let hub = with_devices(5).await;
+    for (n, ring) in [
+        (0, json!("b")),
+        (1, json!("a")),
+        (2, json!("b")),
+        (3, json!(7)),
+    ] {
+        let patch = json!({"tags": {"ring": ring}});
+        hub.done("PATCH", &format!("/twins/d{n}"), patch).await;
+    }
+    for module in ["y", "x"] {
+        let path = format!("/devices/d0/modules/{module}");
+        let body = json!({"deviceId": "d0", "moduleId": module});
+        hub.done("PUT", &path, body).await;
+    }
+    let job = json!({
+        "type": "scheduleUpdateTwin", "updateTwin": {"tags": {"job": 1}},
+        "queryCondition": "tags.n < 3", "maxExecutionTimeInSeconds": 60,
+    });
+    hub.done("PUT", "/jobs/v2/rings", job).await;
+    hub.ended("rings").await;
+    for (query, wanted) in over_devices().into_iter().chain(over_modules_and_jobs()) {
+        for size in ["1", "2", "100"] {
+            assert_eq!(json!(all(&hub, query, size).await), wanted, "{query}");
+        }
+    }
+    for (query, of) in [
+        (
+            "SELECT * FROM devices ORDER BY deviceId DESC",
+            "d4 d3 d2 d1 d0",
+        ),
+        (
+            "SELECT * FROM devices.jobs ORDER BY deviceId DESC",
+            "d2 d1 d0",
+        ),
+    ] {
+        let rows = all(&hub, query, "2").await;
+        let names: Vec<_> = rows
+            .iter()
+            .filter_map(|row| row["deviceId"].as_str())
+            .collect();
+        assert_eq!(names.join(" "), of, "{query}");
+    }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn orders_and_groups_that_cannot_be_are_refused_with_their_place() {
+    let hub = with_devices(2).await;
+    for (query, place) in [
+        ("SELECT * FROM devices GROUP BY tags.n", "Line 1:32"),
+        ("SELECT tags.n, COUNT() FROM devices", "Line 1:8"),
+        ("SELECT COUNT(), COUNT(tags.n) FROM devices", "Line 1:17"),
+        (
+            "SELECT DISTINCT tags.n FROM devices ORDER BY status",
+            "Line 1:46",
+        ),
+    ] {
+        let reply = page(&hub, query, &[]).await;
+        assert_eq!(reply.code(), "ArgumentInvalid", "{query}");
+        let message = reply.json()["Message"].as_str().unwrap().to_owned();
+        assert!(message.contains(place), "{query}: {message}");
+    }
+    let ordered = "SELECT * FROM devices ORDER BY tags.n";
+    let first = page(&hub, ordered, &[("x-ms-max-item-count", "1")]).await;
+    let token = first.header("x-ms-continuation").unwrap();
+    for other in [
+        "SELECT * FROM devices",
+        "SELECT * FROM devices ORDER BY tags.n DESC",
+    ] {
+        let reply = page(&hub, other, &[("x-ms-continuation", token)]).await;
+        assert_eq!(reply.code(), "ArgumentInvalid", "{other}");
+    }
+    hub.stop().await;
+}

@@ -1,4 +1,4 @@
-//! Device identities: one at a time, in bulk, in numbers.
+//! Device identities: one at a time, and in numbers.
 
 use serde_json::{Value, json};
 
@@ -159,99 +159,6 @@ async fn lists_and_numbers_show_who_is_there() {
     assert_eq!(
         hub.done("GET", "/devices/a/modules", Value::Null).await,
         json!([])
-    );
-    hub.stop().await;
-}
-
-#[tokio::test]
-async fn bulk_changes_fail_one_by_one() {
-    let hub = Hub::start().await;
-    let create = |id: &str| json!({"id": id, "importMode": "create", "tags": {"ring": 1}});
-    let done = hub
-        .done(
-            "POST",
-            "/devices",
-            json!([create("a"), create("b"), create("c")]),
-        )
-        .await;
-    assert_eq!(
-        done,
-        json!({"isSuccessful": true, "errors": [], "warnings": []})
-    );
-    assert_eq!(
-        hub.done("GET", "/twins/a", Value::Null).await["tags"],
-        json!({"ring": 1})
-    );
-
-    let mixed = json!([
-        create("a"),
-        {"id": "b", "importMode": "Update", "status": "disabled"},
-        {"id": "c", "importMode": "DeleteIfMatchETag", "eTag": "bm8="},
-        {"id": "never", "importMode": "Delete"},
-        {"id": "twice"}, {"id": "twice"},
-        {"id": "a", "moduleId": "m"},
-        {"id": "new"},
-    ]);
-    let reply = hub.ask("POST", "/devices", mixed).await;
-    assert_eq!(reply.status, 400);
-    let result = reply.json();
-    assert_eq!(result["isSuccessful"], false);
-    let mut errors: Vec<_> = result["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|error| {
-            (
-                error["deviceId"].as_str().unwrap(),
-                error["errorCode"].as_str().unwrap(),
-            )
-        })
-        .collect();
-    errors.sort_unstable();
-    // "a" is there twice as well.
-    let expected = [
-        ("a", "DeviceDefinedMultipleTimes"),
-        ("a", "DeviceDefinedMultipleTimes"),
-        ("c", "PreconditionFailed"),
-        ("never", "DeviceNotFound"),
-        ("twice", "DeviceDefinedMultipleTimes"),
-        ("twice", "DeviceDefinedMultipleTimes"),
-    ];
-    assert_eq!(errors, expected);
-    assert_eq!(
-        hub.done("GET", "/devices/b", Value::Null).await["status"],
-        "disabled"
-    );
-    hub.done("GET", "/devices/new", Value::Null).await;
-    hub.stop().await;
-}
-
-#[tokio::test]
-async fn bulk_changes_reach_twins_and_stay_below_a_hundred_and_one() {
-    let hub = Hub::start().await;
-    hub.done("POST", "/devices", json!([{"id": "a"}, {"id": "b"}]))
-        .await;
-    let twins = json!([
-        {"id": "a", "importMode": "updateTwin", "tags": {"ring": 2}, "properties": {"desired": {"x": 1}}},
-        {"id": "b", "importMode": "updateTwinIfMatchETag", "twinETag": "AAAAAAAAAAc=", "tags": {}},
-    ]);
-    let reply = hub.ask("POST", "/devices", twins).await.json();
-    assert_eq!(reply["errors"].as_array().unwrap().len(), 1);
-    assert_eq!(reply["errors"][0]["errorCode"], "PreconditionFailed");
-    let twin = hub.done("GET", "/twins/a", Value::Null).await;
-    assert_eq!(
-        (&twin["tags"], &twin["properties"]["desired"]["x"]),
-        (&json!({"ring": 2}), &json!(1))
-    );
-
-    let many: Vec<_> = (0..101).map(|n| json!({"id": format!("n{n}")})).collect();
-    assert_eq!(
-        hub.ask("POST", "/devices", json!(many)).await.code(),
-        "TooManyDevices"
-    );
-    assert_eq!(
-        hub.ask("POST", "/devices", json!([])).await.code(),
-        "ArgumentInvalid"
     );
     hub.stop().await;
 }

@@ -87,7 +87,10 @@ async fn a_patch_with_another_etag_or_over_a_limit_changes_nothing() {
     for (body, part) in [
         (r#"{"tags":{"a.b":1}}"#, "a.b"),
         (r#"{"tags":{"a":9007199254740993}}"#, "tags.a"),
-        (r#"{"properties":{"desired":{"$version":5}}}"#, "$version"),
+        (
+            r#"{"properties":{"desired":{"a":{"$version":5}}}}"#,
+            "$version",
+        ),
         (r#"{"tags":[]}"#, "tags"),
     ] {
         let reply = send("\"*\"", body).await;
@@ -112,9 +115,113 @@ async fn a_patch_with_another_etag_or_over_a_limit_changes_nothing() {
         hub.ask("PATCH", "/twins/never", json!({})).await.code(),
         "DeviceNotFound"
     );
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_replacement_overwrites_the_sections_it_has() {
+    let hub = Hub::start().await;
+    hub.done("PUT", "/devices/d", json!({})).await;
+    let first = json!({
+        "tags": {"site": "b4"},
+        "properties": {"desired": {"rate": {"unit": "s", "value": 5}, "gone": 1}},
+    });
+    hub.done("PATCH", "/twins/d", first).await;
+
+    // What was read is sent back whole, with a member more and one less.
+    let mut read = hub.done("GET", "/twins/d", Value::Null).await;
+    let desired = read["properties"]["desired"].as_object_mut().unwrap();
+    desired.remove("gone");
+    desired.insert("list".to_owned(), json!([1, {"n": null}]));
+    desired["rate"]["value"] = Value::Null;
+    read["properties"]["reported"]["never"] = json!(1);
+    let headers = [("if-match", "\"*\"")];
+    let reply = hub
+        .send("service", "PUT", "/twins/d", &headers, &read.to_string())
+        .await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let twin = reply.json();
     assert_eq!(
-        hub.ask("PUT", "/twins/d", json!({})).await.code(),
-        "GenericMethodNotAllowed"
+        (&twin["etag"], &twin["version"]),
+        (&json!("AAAAAAAAAAM="), &json!(3))
     );
+    assert_eq!(twin["tags"], json!({"site": "b4"}));
+    assert_eq!(twin["properties"]["reported"].get("never"), None);
+    let desired = &twin["properties"]["desired"];
+    assert_eq!(desired["rate"], json!({"unit": "s"}));
+    assert_eq!(desired["list"], json!([1, {"n": null}]));
+    let stamp = &desired["$metadata"]["$lastUpdated"];
+    let leaf = json!({"$lastUpdated": stamp, "$lastUpdatedVersion": 3});
+    let mut rate = leaf.clone();
+    rate["unit"] = leaf.clone();
+    let mut metadata = leaf.clone();
+    metadata["rate"] = rate;
+    metadata["list"] = leaf;
+    assert_eq!(
+        (&desired["$metadata"], &desired["$version"]),
+        (&metadata, &json!(3))
+    );
+
+    let twin = hub.done("PUT", "/twins/d", json!({"tags": null})).await;
+    assert_eq!((&twin["tags"], &twin["version"]), (&json!({}), &json!(4)));
+    assert_eq!(twin["properties"]["desired"], *desired);
+    let twin = hub
+        .done("PUT", "/twins/d", json!({"properties": {"desired": {}}}))
+        .await;
+    let desired = twin["properties"]["desired"].as_object().unwrap();
+    assert_eq!(
+        desired.keys().collect::<Vec<_>>(),
+        ["$metadata", "$version"]
+    );
+    assert_eq!(desired["$version"], 4);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_replacement_with_another_etag_or_over_a_limit_changes_nothing() {
+    let hub = Hub::start().await;
+    hub.done("PUT", "/devices/d", json!({})).await;
+    let before = hub.done("GET", "/twins/d", Value::Null).await;
+    let stale = [("if-match", "\"AAAAAAAAAAI=\"")];
+    let body = json!({"tags": {"a": 1}}).to_string();
+    let reply = hub.send("service", "PUT", "/twins/d", &stale, &body).await;
+    assert_eq!(reply.code(), "PreconditionFailed");
+    // The tags alone would fit.
+    let half = json!({"tags": {"a": 1}, "properties": {"desired": {"a": "x".repeat(4_097)}}});
+    let reply = hub.ask("PUT", "/twins/d", half).await;
+    assert_eq!(reply.code(), "ArgumentInvalid");
+    assert_eq!(hub.done("GET", "/twins/d", Value::Null).await, before);
+
+    let known = [("if-match", "\"AAAAAAAAAAE=\"")];
+    let reply = hub.send("service", "PUT", "/twins/d", &known, &body).await;
+    assert_eq!(reply.json()["tags"], json!({"a": 1}));
+    hub.stop().await;
+}
+
+/// Numbers come back as they went in, or not at all.
+#[tokio::test]
+async fn numbers_survive_the_wire_and_the_store() {
+    let hub = Hub::start().await;
+    hub.done("PUT", "/devices/d", json!({})).await;
+    for method in ["PATCH", "PUT"] {
+        for (sent, shown) in [
+            ("4503599627370495", "4503599627370495"),
+            ("-4503599627370496", "-4503599627370496"),
+            ("9007199254740992.0", "9007199254740992.0"),
+            ("-0", "-0.0"),
+            ("1e300", "1e+300"),
+            ("1E-7", "1e-7"),
+            ("31.245270191439438", "31.245270191439438"),
+            ("0.1", "0.1"),
+            ("5e-324", "5e-324"),
+        ] {
+            let body = format!(r#"{{"tags":{{"n":{sent}}}}}"#);
+            let reply = hub.send("service", method, "/twins/d", &[], &body).await;
+            assert_eq!(reply.status, 200, "{sent}: {reply:?}");
+            let text = String::from_utf8_lossy(&reply.body).into_owned();
+            let kept = format!(r#""tags":{{"n":{shown}}}"#);
+            assert!(text.contains(&kept), "{sent}: {text}");
+        }
+    }
     hub.stop().await;
 }

@@ -1,6 +1,9 @@
 //! The MQTT gateway over real sockets, in front of a hub on an embedded store.
 
+mod bulk;
 mod methods;
+mod modules;
+mod reports;
 mod rig;
 mod twins;
 

@@ -15,8 +15,9 @@ use bytes::{Bytes, BytesMut};
 use fanfare_hub::{
     Hub,
     access::{DEFAULT_POLICIES, Policy},
-    ids::{DeviceId, IdentityId},
+    ids::{DeviceId, IdentityId, ModuleId},
     ports::{Clock, Entropy},
+    profile::Profile,
     registry::{
         AuthenticationRequest, Identity, IdentityRequest, Precondition, Status, SymmetricKey,
     },
@@ -26,6 +27,7 @@ use fanfare_hub::{
 use fanfare_server::{
     auth::Access,
     mqtt::{self, Gateway, GatewayLimits},
+    throttle::Throttle,
 };
 use fanfare_store::Embedded;
 use fanfare_wire::sas::{SasGrant, sign};
@@ -52,6 +54,8 @@ use tokio_util::codec::{Decoder, Encoder};
 
 pub(crate) const HOST: &str = "hub.test";
 pub(crate) const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+/// What modules of these tests sign in with first.
+pub(crate) const MODULE_KEY: &str = "bW9kdWxlcycgb3duIGtleQ==";
 pub(crate) const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMA==";
 pub(crate) const METHODS: &str = "$iothub/methods/POST/#";
 pub(crate) const ANSWERS: &str = "$iothub/twin/res/#";
@@ -103,7 +107,10 @@ pub(crate) enum Door {
 /// A hub with its gateway.
 pub(crate) struct Rig {
     pub(crate) hub: Arc<Hub>,
+    /// Below the hub: no connection hears of what is written here.
+    pub(crate) store: Arc<Embedded>,
     pub(crate) address: std::net::SocketAddr,
+    pub(crate) throttle: Option<Arc<Throttle>>,
     tls: Option<Arc<ClientConfig>>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -125,12 +132,28 @@ impl Rig {
         (rig, folder)
     }
 
+    /// A new hub with the devices `door-1` and `door-2` that imposes the limits of a profile.
+    pub(crate) async fn with_profile(profile: Profile) -> (Self, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = GatewayLimits::default();
+        let rig = Self::open_with(folder.path(), Door::Plain, limits, profile).await;
+        for name in ["door-1", "door-2"] {
+            rig.register(name).await;
+        }
+        (rig, folder)
+    }
+
     /// A hub on the store in `folder`.
     pub(crate) async fn open(folder: &Path, door: Door, limits: GatewayLimits) -> Self {
+        Self::open_with(folder, door, limits, Profile::open()).await
+    }
+
+    async fn open_with(folder: &Path, door: Door, limits: GatewayLimits, profile: Profile) -> Self {
         let store = Arc::new(Embedded::open(&folder.join("hub.db")).unwrap());
         let clock = Arc::new(RunningClock(Instant::now()));
         let entropy = Arc::new(Counting(AtomicU8::new(0)));
-        let (hub, engine) = Hub::new(store, clock, entropy, Duration::from_secs(3_600));
+        let history = Duration::from_secs(3_600);
+        let (hub, engine) = Hub::with_profile(store.clone(), clock, entropy, history, profile);
         let policy = |(name, rights): (&str, _)| Policy {
             name: name.to_owned(),
             rights,
@@ -139,7 +162,9 @@ impl Rig {
         };
         let policies = DEFAULT_POLICIES.map(policy).into();
         let access = Arc::new(Access::new(vec![HOST.to_owned()], policies));
-        let gateway = Arc::new(Gateway::with_limits(hub.clone(), access, limits));
+        let gateway = Gateway::with_limits(hub.clone(), access, limits);
+        let throttle = Throttle::of(&hub.profile);
+        let gateway = Arc::new(gateway.throttled(throttle.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -154,7 +179,9 @@ impl Rig {
         let engine = tokio::spawn(engine.scheduler.run(stopped));
         Self {
             hub,
+            store,
             address,
+            throttle,
             tls: client,
             stop,
             serving,
@@ -167,7 +194,7 @@ impl Rig {
             .await
     }
 
-    /// Creates or changes a device.
+    /// Creates or changes a device, or a module: `device/module`.
     pub(crate) async fn put(
         &self,
         name: &str,
@@ -187,6 +214,7 @@ impl Rig {
             edge: false,
             device_scope: None,
             parent_scopes: Vec::new(),
+            managed_by: None,
             twin: None,
         };
         self.hub.registry.put(request).await.unwrap()
@@ -276,14 +304,26 @@ fn tls(version: &'static SupportedProtocolVersion) -> (Arc<ServerConfig>, Arc<Cl
     (Arc::new(server), Arc::new(client))
 }
 
+/// The identity of a client id: `device` or `device/module`.
 pub(crate) fn id(name: &str) -> IdentityId {
-    IdentityId::device(DeviceId::parse(name).unwrap())
+    let (device, module) = match name.split_once('/') {
+        Some((device, module)) => (device, Some(module)),
+        None => (name, None),
+    };
+    IdentityId {
+        device: DeviceId::parse(device).unwrap(),
+        module: module.map(|module| ModuleId::parse(module).unwrap()),
+    }
 }
 
-/// A token of a device's own key, good for an hour.
+/// A token of a device's or module's own key, good for an hour.
 pub(crate) fn token(name: &str) -> String {
-    let resource = format!("{HOST}/devices/{name}");
-    token_of(&resource, KEY, None, START_SECONDS + 3_600)
+    let (resource, key) = match name.split_once('/') {
+        Some((device, module)) => (format!("{device}/modules/{module}"), MODULE_KEY),
+        None => (name.to_owned(), KEY),
+    };
+    let resource = format!("{HOST}/devices/{resource}");
+    token_of(&resource, key, None, START_SECONDS + 3_600)
 }
 
 pub(crate) fn token_of(resource: &str, key: &str, policy: Option<&str>, expiry: i64) -> String {

@@ -1,6 +1,15 @@
 //! A device's twin: reading, reporting, and hearing of desired properties.
 
-use crate::rig::{ANSWERS, DESIRED, Rig};
+use fanfare_hub::{
+    ids::IdentityId,
+    ports::store::{RegistryStore as _, TwinStore as _},
+    profile::{OperationClass, Profile, Tier},
+    registry::{IdentityWrite, Made, Precondition},
+    time::Timestamp,
+};
+use rmqtt_codec::v3::ConnectAckReason;
+
+use crate::rig::{ANSWERS, DESIRED, Rig, connect, id};
 
 #[tokio::test]
 async fn a_device_reads_and_reports_its_twin() {
@@ -125,5 +134,89 @@ async fn desired_patches_arrive_in_order_and_only_where_they_are_wanted() {
         client.hear().await.1,
         format!("{{\"next\":1,\"$version\":{}}}", version + 1)
     );
+    rig.stop().await;
+}
+
+/// Deletes an identity and makes it again, as it is for its connection before that is cut.
+async fn replace(rig: &Rig, id: &IdentityId) {
+    let old = rig.hub.registry.get(id).await.expect("the store works");
+    let old = old.expect("it is registered");
+    let writes = vec![
+        IdentityWrite::Delete {
+            id: id.clone(),
+            precondition: Precondition::Exists,
+        },
+        IdentityWrite::Put {
+            id: id.clone(),
+            settings: old.settings,
+            made: Made::default(),
+            modules: Vec::new(),
+            precondition: Precondition::Absent,
+            twin: None,
+        },
+    ];
+    let written = rig.store.identity_write(writes, Timestamp(0)).await;
+    let written = written.expect("the store works");
+    assert!(written.iter().all(Result::is_ok), "{written:?}");
+}
+
+#[tokio::test]
+async fn a_connection_of_a_deleted_identity_reaches_no_later_one_of_its_name() {
+    let (rig, _folder) = Rig::new().await;
+    let door = id("door-1");
+    for topic in [
+        "$iothub/twin/PATCH/properties/reported/?$rid=1",
+        "$iothub/twin/GET/?$rid=1",
+    ] {
+        let mut client = rig.connect("door-1", false).await;
+        client.subscribe(&[ANSWERS]).await;
+        replace(&rig, &door).await;
+        client.publish(topic, Some(1), b"{\"late\":1}").await;
+        assert_eq!(client.try_receive().await, None, "{topic}");
+        let twin = rig.store.twin_get(&door).await.unwrap().unwrap();
+        assert_eq!(twin.document.reported.version, 1, "{topic}");
+    }
+    rig.stop().await;
+}
+
+/// The buckets fill with real time, so each is emptied until somebody came too soon.
+#[tokio::test]
+async fn a_device_over_the_rate_hears_so_and_may_come_again() {
+    let (rig, _folder) = Rig::with_profile(Profile::of(Tier::AzureS1, 1)).await;
+    let throttle = rig.throttle.clone().unwrap();
+    let empty = |class| while throttle.take(class, 1).is_ok() {};
+    let mut client = rig.connect("door-1", false).await;
+    client.subscribe(&[ANSWERS]).await;
+    for (class, topic) in [
+        (OperationClass::TwinReads, "$iothub/twin/GET/"),
+        (
+            OperationClass::TwinUpdates,
+            "$iothub/twin/PATCH/properties/reported/",
+        ),
+    ] {
+        let mut refused = None;
+        while refused.is_none() {
+            empty(class);
+            client
+                .publish(&format!("{topic}?$rid=1"), Some(9), b"{}")
+                .await;
+            let (topic, body) = client.hear().await;
+            client.hear_puback(9).await;
+            refused = (topic == "$iothub/twin/res/429/?$rid=1").then_some(body);
+        }
+        let body: serde_json::Value = serde_json::from_str(&refused.unwrap()).unwrap();
+        assert_eq!(body["errorCode"], 429_001);
+    }
+    loop {
+        empty(OperationClass::Connects);
+        let (_client, answer) = rig.knock(connect("door-2")).await;
+        match answer.return_code {
+            ConnectAckReason::ConnectionAccepted => {}
+            refused => {
+                assert_eq!(refused, ConnectAckReason::ServiceUnavailable);
+                break;
+            }
+        }
+    }
     rig.stop().await;
 }

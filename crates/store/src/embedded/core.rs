@@ -1,12 +1,23 @@
 //! The synchronous heart of the embedded store: one SQLite file, one writer, transactions of many items.
 //!
-//! An item decides before it writes; a refusal is a value it returns, so it fails alone. An error of the
-//! database ends the transaction for every item in it, and drops what was cached, so that memory never
-//! runs ahead of the file. Knows nothing of threads; see [`super::shell`].
+//! An item decides before it writes; a refusal is a value it returns, so it fails alone, and so does one
+//! that meets a corrupt record before it writes. Any other error of the database ends the transaction for
+//! every item in it, and drops what was cached, so that memory never runs ahead of the file. Knows nothing
+//! of threads; see [`super::shell`].
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use fanfare_hub::{ids::Term, ports::StoreError};
+use fanfare_hub::{
+    ids::Term,
+    ports::{
+        StoreError,
+        measures::{Ended, StoreMeasures},
+    },
+};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::journal::RunningJobs;
@@ -35,10 +46,19 @@ pub enum OpenError {
     },
 }
 
-const MIGRATIONS: [&str; 1] = [include_str!(
-    "../../migrations/embedded/0001_first_light.sql"
-)];
+/// Each brings a store from the format of its place to the next.
+pub(crate) const MIGRATIONS: [&str; 4] = [
+    include_str!("../../migrations/embedded/0001_first_light.sql"),
+    include_str!("../../migrations/embedded/0002_configurations.sql"),
+    include_str!("../../migrations/embedded/0003_transfers.sql"),
+    include_str!("../../migrations/embedded/0004_etags.sql"),
+];
+/// The format this program writes.
+pub(crate) const FORMAT: u32 = MIGRATIONS.len() as u32;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the checkpointer may hold up the writer while it waits for readers: a long read or a backup
+/// makes the log longer, never the answers slower.
+const CHECKPOINT_WAIT: Duration = Duration::from_millis(100);
 /// KiB of page cache of the writer; readers have a quarter each.
 const CACHE_KIB: i64 = 64 * 1024;
 
@@ -48,8 +68,11 @@ pub(crate) struct Core {
     term: Term,
     running: RunningJobs,
     commits: u64,
+    measures: Arc<StoreMeasures>,
     /// Tests crash here: commits that may still happen.
     commits_left: Option<u64>,
+    /// Tests lose a result here: commits before the one that happens and says it did not.
+    commits_told: Option<u64>,
 }
 
 /// One transaction under way.
@@ -60,16 +83,25 @@ pub(crate) struct Writer<'a> {
     pub(crate) term: Term,
     /// Ledgers and segment heads of running jobs.
     pub(crate) running: &'a mut RunningJobs,
+    /// Device jobs it ends.
+    pub(crate) ended: &'a mut Ended,
+    /// What is counted whatever becomes of it.
+    pub(crate) measures: &'a StoreMeasures,
 }
 
 /// Something to do inside a transaction.
 pub(crate) trait Item: Send {
-    /// Does it. An error ends the transaction for every item in it.
+    /// Does it. An error ends the transaction for every item in it, except for one that found something
+    /// corrupt before it wrote anything: that item fails alone. Only the item that found it is told that
+    /// something is corrupt.
     fn run(&mut self, writer: &mut Writer<'_>) -> Result<(), StoreError>;
 
     /// Answers whoever waits, after the commit or its failure.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
+
+/// An item that has run, and what it failed of by itself.
+type Done = (Box<dyn Item>, Result<(), StoreError>);
 
 impl Core {
     /// Opens or creates the file, brings it up to date, and begins a new term.
@@ -81,12 +113,11 @@ impl Core {
         let mut db = Connection::open(path).map_err(fail)?;
         configure(&db, CACHE_KIB).map_err(fail)?;
         let found = format_of(&db).map_err(fail)?;
-        let known = MIGRATIONS.len() as u32;
-        if found > known {
+        if found > FORMAT {
             return Err(OpenError::Newer {
                 path: path.display().to_string(),
                 found,
-                known,
+                known: FORMAT,
             });
         }
         for (index, migration) in MIGRATIONS.iter().enumerate().skip(found as usize) {
@@ -102,8 +133,15 @@ impl Core {
             term: Term(term as u32),
             running: RunningJobs::default(),
             commits: 0,
+            measures: Arc::default(),
             commits_left: None,
+            commits_told: None,
         })
+    }
+
+    /// What is measured.
+    pub(crate) fn measures(&self) -> Arc<StoreMeasures> {
+        self.measures.clone()
     }
 
     /// The number of this start.
@@ -119,6 +157,16 @@ impl Core {
     /// Lets `commits` more commits happen; every later one fails, as after a crash.
     pub(crate) fn crash_after(&mut self, commits: u64) {
         self.commits_left = Some(commits);
+    }
+
+    /// Lets the commit after `commits` more happen and fail all the same, as when its result is lost.
+    pub(crate) fn lose_result_after(&mut self, commits: u64) {
+        self.commits_told = Some(commits);
+    }
+
+    /// Whether a result is still to be lost.
+    pub(crate) fn is_losing_a_result(&self) -> bool {
+        self.commits_told.is_some()
     }
 
     /// Sets how many commits of a job lie between two checkpoints of its journal.
@@ -139,8 +187,8 @@ impl Core {
         if result.is_err() {
             self.running.clear();
         }
-        for item in done {
-            item.finish(result.clone());
+        for (item, own) in done {
+            item.finish(own.and_then(|()| result.clone()));
         }
     }
 
@@ -148,8 +196,10 @@ impl Core {
         &mut self,
         first: Box<dyn Item>,
         next: &mut impl FnMut() -> Option<Box<dyn Item>>,
-        done: &mut Vec<Box<dyn Item>>,
+        done: &mut Vec<Done>,
     ) -> Result<(), StoreError> {
+        let start = Instant::now();
+        let mut ended = Ended::default();
         // Immediate: a read that becomes a write would not wait for whoever holds the lock a moment.
         let began = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate);
         let began = began.map_err(unavailable);
@@ -158,13 +208,28 @@ impl Core {
             db: &self.db,
             term: self.term,
             running: &mut self.running,
+            ended: &mut ended,
+            measures: &self.measures,
         };
         let mut ran = Ok(());
         while let Some(mut current) = item.take() {
+            let mut own = Ok(());
             if began.is_ok() {
+                let changes = self.db.total_changes();
                 ran = current.run(&mut writer);
+                if matches!(ran, Err(StoreError::Corrupt(_))) {
+                    let others = match self.db.total_changes() == changes {
+                        // Found before anything was written: nobody else need suffer for it.
+                        true => Ok(()),
+                        // What is corrupt is this item's: the others may try again.
+                        false => Err(StoreError::Unavailable(
+                            "another write beside it met something corrupt".into(),
+                        )),
+                    };
+                    own = std::mem::replace(&mut ran, others);
+                }
             }
-            done.push(current);
+            done.push((current, own));
             if began.is_ok() && ran.is_ok() {
                 item = next();
             }
@@ -178,6 +243,18 @@ impl Core {
         }
         transaction.commit().map_err(unavailable)?;
         self.commits += 1;
+        self.measures.commits.add(1);
+        self.measures.ended.add(&ended);
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.measures.commit.record(micros);
+        match &mut self.commits_told {
+            Some(0) => {
+                self.commits_told = None;
+                return Err(StoreError::Unavailable("a result lost for a test".into()));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
         Ok(())
     }
 
@@ -236,6 +313,7 @@ pub(crate) fn open_checkpointer(path: &Path) -> Result<Connection, OpenError> {
     };
     let db = Connection::open(path).map_err(fail)?;
     configure(&db, 1024).map_err(fail)?;
+    db.busy_timeout(CHECKPOINT_WAIT).map_err(fail)?;
     Ok(db)
 }
 
@@ -250,7 +328,7 @@ fn configure(db: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn format_of(db: &Connection) -> rusqlite::Result<u32> {
+pub(crate) fn format_of(db: &Connection) -> rusqlite::Result<u32> {
     db.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
@@ -273,5 +351,74 @@ pub(crate) fn unavailable(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(DatabaseCorrupt | NotADatabase) => StoreError::Corrupt(Arc::from(error.to_string())),
         _ => StoreError::Unavailable(Arc::from(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Told = Arc<Mutex<Vec<[&'static str; 2]>>>;
+
+    struct Step {
+        name: &'static str,
+        writes: bool,
+        fails: bool,
+        told: Told,
+    }
+
+    impl Item for Step {
+        fn run(&mut self, writer: &mut Writer<'_>) -> Result<(), StoreError> {
+            if self.writes {
+                next_number(writer.db, self.name).map_err(unavailable)?;
+            }
+            match self.fails {
+                true => Err(StoreError::Corrupt(self.name.into())),
+                false => Ok(()),
+            }
+        }
+
+        fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+            let what = match committed {
+                Ok(()) => "done",
+                Err(StoreError::Corrupt(_)) => "corrupt",
+                Err(_) => "try again",
+            };
+            let mut told = self.told.lock().expect("nobody panics with it");
+            told.push([self.name, what]);
+        }
+    }
+
+    /// What each of three items in one transaction is told; the one in the middle meets something corrupt.
+    fn told(writes: bool) -> Vec<[&'static str; 2]> {
+        let folder = tempfile::tempdir().expect("the system's folder is writable");
+        let mut core = Core::open(&folder.path().join("store.db")).expect("it is new");
+        let told = Told::default();
+        let step = |name, writes, fails| Step {
+            name,
+            writes,
+            fails,
+            told: told.clone(),
+        };
+        let mut items = [
+            step("one", true, false),
+            step("two", writes, true),
+            step("three", true, false),
+        ]
+        .into_iter()
+        .map(|step| Box::new(step) as Box<dyn Item>);
+        core.commit(|| items.next());
+        std::mem::take(&mut *told.lock().expect("nobody panics with it"))
+    }
+
+    #[test]
+    fn only_the_item_that_met_something_corrupt_is_told_so() {
+        let alone = [["one", "done"], ["two", "corrupt"], ["three", "done"]];
+        assert_eq!(told(false), alone);
+        // The third waits for the next transaction.
+        let together = [["one", "try again"], ["two", "corrupt"]];
+        assert_eq!(told(true), together);
     }
 }

@@ -7,21 +7,21 @@ mod expire;
 mod record;
 mod row;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use fanfare_hub::{
     ids::{IdentityKey, JobId, JobNumber, Ordinal, Term},
     jobs::{
-        job::{Job, JobPlan, JobState, Operation},
+        job::{IllegalMove, Job, JobPlan, JobState, Operation},
         ledger::{Outcome, Rest, RestOutcome, Settled, Standing},
     },
     limits,
     ports::{
         StoreError,
         store::{
-            JobCanceled, JobCommitted, JobDue, JobFilter, JobInserted, JobRecords, JobResumed,
-            JobStatusFilter, JobStore, OperationKind, TwinPage,
+            AcceptRules, JobCanceled, JobCommitted, JobDue, JobFilter, JobInserted, JobRecords,
+            JobResumed, JobStatusFilter, JobStore, OperationKind, TwinPage,
         },
     },
     time::Timestamp,
@@ -60,15 +60,22 @@ fn insert_job(
     id: JobId,
     plan: JobPlan,
     at: Timestamp,
-    retry_window: Duration,
+    rules: AcceptRules,
 ) -> Result<JobInserted, StoreError> {
     let db = writer.db;
     if let Some(before) = load_job(db, JobKey::Id(&id), ConditionsUpTo::ECHO)? {
-        let is_retry = before.job.plan == plan && at.since(before.job.created) <= retry_window;
-        return Ok(match is_retry {
+        let is_soon =
+            !rules.retry_window.is_zero() && at.since(before.job.created) <= rules.retry_window;
+        return Ok(match is_soon && before.job.plan == plan {
             true => JobInserted::Repeated(before.job),
             false => JobInserted::Taken,
         });
+    }
+    let is_active = plan.start.is_none_or(|start| start <= at);
+    if let Some(max) = rules.active_max.filter(|_| is_active)
+        && active_jobs(db, at)? >= u64::from(max)
+    {
+        return Ok(JobInserted::TooManyActive);
     }
     let number = JobNumber(next_number(db, "job").map_err(unavailable)?);
     let operation = match plan.operation {
@@ -105,6 +112,16 @@ fn insert_job(
     })
     .map_err(unavailable)?;
     Ok(JobInserted::Accepted(job))
+}
+
+/// Jobs that run or drain, and those that wait although their start has come.
+fn active_jobs(db: &Connection, at: Timestamp) -> Result<u64, StoreError> {
+    db.prepare_cached(
+        "SELECT (SELECT count(*) FROM job WHERE state IN (1, 2))
+             + (SELECT count(*) FROM job WHERE state = 0 AND start <= ?1)",
+    )
+    .and_then(|mut select| select.query_row([at.0], |row| row.get(0)))
+    .map_err(unavailable)
 }
 
 fn list_jobs(
@@ -188,6 +205,13 @@ fn check_term(writer: &Writer<'_>, term: Term) -> Result<(), StoreError> {
     }
 }
 
+fn clear_targets(db: &Connection, number: JobNumber) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM job_targets WHERE number = ?1")
+        .and_then(|mut delete| delete.execute([number.0]))
+        .map(drop)
+        .map_err(unavailable)
+}
+
 fn seal(writer: &mut Writer<'_>, number: JobNumber, at: Timestamp) -> Result<Job, StoreError> {
     let loaded = load_job(writer.db, JobKey::Number(number), ConditionsUpTo::ECHO)?;
     let mut job = loaded.ok_or_else(|| absent(number))?.job;
@@ -201,14 +225,24 @@ fn seal(writer: &mut Writer<'_>, number: JobNumber, at: Timestamp) -> Result<Job
     Ok(loaded.ok_or_else(|| absent(number))?.job)
 }
 
-fn cancel(writer: &mut Writer<'_>, id: &JobId, at: Timestamp) -> Result<JobCanceled, StoreError> {
+/// Cancels by the rule that `by` is: which states it may be done in is the hub's.
+fn cancel(
+    writer: &mut Writer<'_>,
+    id: &JobId,
+    at: Timestamp,
+    by: impl FnOnce(&mut Job, Timestamp) -> Result<(), IllegalMove>,
+) -> Result<JobCanceled, StoreError> {
     let Some(loaded) = load_job(writer.db, JobKey::Id(id), ConditionsUpTo::ECHO)? else {
         return Ok(JobCanceled::Absent);
     };
     let mut job = loaded.job;
     let was_running = job.may_begin();
-    if job.cancel(at).is_err() {
+    if by(&mut job, at).is_err() {
         return Ok(JobCanceled::TooLate(job));
+    }
+    if was_running {
+        // A corrupt journal must be found before anything is written.
+        running(writer, job.number)?;
     }
     write_state(writer.db, &job, writer.term)?;
     if was_running {
@@ -235,8 +269,15 @@ fn close_rest(
         return Ok(());
     };
     running.job.state = state;
+    let left = match running.ledger.rest() {
+        None => running.ledger.progress().pending(),
+        // Closed before: they have ended already.
+        Some(_) => 0,
+    };
     running.ledger.close(rest);
-    write_rest(db, number, running.ledger.rest().unwrap_or(rest))
+    let rest = running.ledger.rest().unwrap_or(rest);
+    writer.ended.add_rest(rest.outcome, left);
+    write_rest(db, number, rest)
 }
 
 /// Gives every device of a running job that has none its outcome: `in_flight` says which for a call of a
@@ -296,6 +337,10 @@ fn fail(
             outcome: RestOutcome::Canceled,
             at,
         };
+        if let Err(StoreError::Corrupt(_)) = running(writer, number) {
+            write_rest(writer.db, number, rest)?;
+            return journal::abandon(writer, job, reason, at);
+        }
         settle_all(writer, number, |_| Outcome::Unknown, rest)?;
         return journal::fail(writer, number, reason, at);
     }
@@ -363,11 +408,11 @@ impl JobStore for Embedded {
         id: JobId,
         plan: JobPlan,
         at: Timestamp,
-        retry_window: Duration,
+        rules: AcceptRules,
     ) -> Result<JobInserted, StoreError> {
         self.shell
             .write(Lane::Interactive, 2, move |writer| {
-                insert_job(writer, id, plan, at, retry_window)
+                insert_job(writer, id, plan, at, rules)
             })
             .await
     }
@@ -428,11 +473,7 @@ impl JobStore for Embedded {
                 let waiting = load_job(writer.db, JobKey::Number(job), ConditionsUpTo::NONE)?
                     .is_some_and(|loaded| loaded.job.state == JobState::Waiting);
                 if waiting {
-                    writer
-                        .db
-                        .prepare_cached("DELETE FROM job_targets WHERE number = ?1")
-                        .and_then(|mut delete| delete.execute([job.0]))
-                        .map_err(unavailable)?;
+                    clear_targets(writer.db, job)?;
                 }
                 Ok(())
             })
@@ -457,6 +498,27 @@ impl JobStore for Embedded {
                     Some(_) => Ok(()),
                     None => Err(absent(job)),
                 }
+            })
+            .await
+    }
+
+    async fn job_targets_seal(
+        &self,
+        job: JobNumber,
+        term: Term,
+        targets: RoaringBitmap,
+        at: Timestamp,
+    ) -> Result<Job, StoreError> {
+        self.shell
+            .write(Lane::Background, 3, move |writer| {
+                check_term(writer, term)?;
+                let loaded = load_job(writer.db, JobKey::Number(job), ConditionsUpTo::NONE)?
+                    .ok_or_else(|| absent(job))?;
+                if loaded.job.state == JobState::Waiting {
+                    clear_targets(writer.db, job)?;
+                    add_targets(writer.db, job, &targets)?;
+                }
+                seal(writer, job, at)
             })
             .await
     }
@@ -497,6 +559,10 @@ impl JobStore for Embedded {
         self.shell
             .write(Lane::Interactive, rows, move |writer| {
                 check_term(writer, term)?;
+                // A corrupt journal must be found before anything is written: then it ends no transaction.
+                for records in &records {
+                    running(writer, records.job)?;
+                }
                 records
                     .iter()
                     .map(|records| record(writer, records, at))
@@ -527,7 +593,22 @@ impl JobStore for Embedded {
     async fn job_cancel(&self, id: &JobId, at: Timestamp) -> Result<JobCanceled, StoreError> {
         let id = id.clone();
         self.shell
-            .write(Lane::Interactive, 2, move |writer| cancel(writer, &id, at))
+            .write(Lane::Interactive, 2, move |writer| {
+                cancel(writer, &id, at, Job::cancel)
+            })
+            .await
+    }
+
+    async fn job_cancel_waiting(
+        &self,
+        id: &JobId,
+        at: Timestamp,
+    ) -> Result<JobCanceled, StoreError> {
+        let id = id.clone();
+        self.shell
+            .write(Lane::Interactive, 2, move |writer| {
+                cancel(writer, &id, at, Job::cancel_waiting)
+            })
             .await
     }
 

@@ -54,6 +54,8 @@ pub(super) struct RunningJob {
     pub(super) ledger: Ledger,
     heads: Heads,
     commits_since_checkpoint: u32,
+    /// A segment turned out to be corrupt: merging would lose what is left of the journal.
+    is_left_unmerged: bool,
 }
 
 /// Something to do to a journal in a transaction of its own.
@@ -111,6 +113,9 @@ impl RunningJobs {
         if running.commits_since_checkpoint >= self.checkpoint_commits {
             return Some(MaintenanceStep::Checkpoint(number));
         }
+        if running.is_left_unmerged {
+            return None;
+        }
         let in_flight = running.ledger.in_flight().len();
         let merge = running.heads.due(in_flight)?;
         Some(MaintenanceStep::Merge(number, merge))
@@ -136,6 +141,14 @@ impl RunningJobs {
             if heads.is_worth_finishing() {
                 self.ended.insert(number, heads);
             }
+        }
+    }
+
+    /// Merges no more segments of a job.
+    fn leave_unmerged(&mut self, number: JobNumber) {
+        self.ended.remove(&number);
+        if let Some(running) = self.jobs.get_mut(&number) {
+            running.is_left_unmerged = true;
         }
     }
 
@@ -211,6 +224,7 @@ pub(super) fn load(
         ledger,
         heads,
         commits_since_checkpoint: 0,
+        is_left_unmerged: false,
     })
 }
 
@@ -248,6 +262,13 @@ pub(super) fn record(
         }
     };
     let settled = settle(&mut running.ledger, &records.settled);
+    let measures = writer.measures;
+    if !dispatched.is_empty() {
+        measures.dispatches.record(dispatched.len() as u64);
+    }
+    if !settled.is_empty() {
+        measures.settlements.record(settled.len() as u64);
+    }
     write_calls(writer, number, Kind::Withdrawn, withdrawn)?;
     write_calls(writer, number, Kind::Dispatched, dispatched)?;
     write_settled(writer, number, settled)?;
@@ -285,8 +306,14 @@ fn dispatch(
         };
         match ledger.dispatch(ordinal, flight) {
             Ok(()) => dispatched.push((ordinal, flight)),
-            // The same batch again, after a commit whose result was lost.
-            Err(illegal) if is_the_same(illegal.from, call) => {}
+            // The same batch again, after a commit whose result was lost: the call leaves only now.
+            Err(illegal) if is_the_same(illegal.from, call) => {
+                let anew = ledger.withdraw(ordinal, call);
+                match anew.and_then(|()| ledger.dispatch(ordinal, flight)) {
+                    Ok(()) => dispatched.push((ordinal, flight)),
+                    Err(_) => refused.push(ordinal),
+                }
+            }
             Err(_) => refused.push(ordinal),
         }
     }
@@ -367,6 +394,29 @@ pub(super) fn fail(
     Ok(())
 }
 
+/// Ends a running job whose journal cannot be read. What was counted stays counted; whoever had no outcome
+/// then ends as canceled, for who was under way is not known any more.
+pub(super) fn abandon(
+    writer: &mut Writer<'_>,
+    mut job: Job,
+    reason: String,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let number = job.number;
+    let counted = job.progress.unwrap_or_default();
+    let progress = Progress {
+        running: 0,
+        canceled: counted.canceled + counted.running + counted.pending(),
+        ..counted
+    };
+    write_progress(writer.db, number, &progress)?;
+    job.fail(reason, at)
+        .map_err(|_| corrupt("job", "is running but cannot fail"))?;
+    finish_job(writer.db, &job, writer.term)?;
+    writer.running.forget(number);
+    Ok(())
+}
+
 /// The numbers of a job that is not running, and whether it is over. A job that is gone is.
 fn standing(writer: &Writer<'_>, number: JobNumber) -> Result<(Progress, bool), StoreError> {
     let loaded = load_job(writer.db, JobKey::Number(number), ConditionsUpTo::NONE)?;
@@ -407,6 +457,9 @@ fn write_settled(
     number: JobNumber,
     mut settled: Vec<Settled>,
 ) -> Result<(), StoreError> {
+    settled
+        .iter()
+        .for_each(|entry| writer.ended.add(&entry.outcome));
     settled.sort_unstable_by_key(|entry| entry.ordinal);
     let mut packed = Vec::with_capacity(settled.len());
     for entry in settled {
@@ -528,8 +581,22 @@ fn insert(
     Ok(())
 }
 
-/// Does one step of maintenance.
+/// Does one step of maintenance. A job with a corrupt segment is left as it lies.
 pub(crate) fn maintain(writer: &mut Writer<'_>, step: &MaintenanceStep) -> Result<(), StoreError> {
+    let (MaintenanceStep::Merge(number, _) | MaintenanceStep::Checkpoint(number)) = step;
+    let changes = writer.db.total_changes();
+    match take_step(writer, step) {
+        // Merges read everything before they write; half a merge must not be committed.
+        Err(StoreError::Corrupt(reason)) if writer.db.total_changes() == changes => {
+            tracing::error!(job.number = number.0, %reason, "a job's journal cannot be merged");
+            writer.running.leave_unmerged(*number);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn take_step(writer: &mut Writer<'_>, step: &MaintenanceStep) -> Result<(), StoreError> {
     match step {
         MaintenanceStep::Checkpoint(number) => checkpoint(writer, *number),
         MaintenanceStep::Merge(number, Merge::Calls { sequences }) => {

@@ -3,10 +3,13 @@
 //! [`core`] is the writer and its transactions, [`shell`] the threads around it; the other files say what
 //! each aggregate reads and writes, one `impl` of its port trait each.
 
+mod backup;
+mod configurations;
 mod core;
 mod device_jobs;
 mod jobs;
 mod journal;
+mod measures;
 mod merge;
 mod ordinals;
 mod policies;
@@ -16,6 +19,7 @@ mod rows;
 mod segment;
 mod sessions;
 mod shell;
+mod transfers;
 mod twins;
 
 use std::path::{Path, PathBuf};
@@ -25,8 +29,11 @@ use fanfare_hub::{
     ports::{Store, StoreError},
 };
 
-pub use self::core::OpenError;
 use self::shell::Shell;
+pub use self::{
+    backup::{CopyError, CopyProgress, StoreCopy},
+    core::OpenError,
+};
 
 /// A store in one file.
 pub struct Embedded {
@@ -67,6 +74,22 @@ impl Embedded {
     pub fn crash_after(&self, commits: u64) {
         if let Shell::Inline(inline) = &self.shell {
             inline.core().crash_after(commits);
+        }
+    }
+
+    /// Lets the commit after `commits` more happen and report a failure all the same, once. For stores
+    /// opened inline; no effect on others.
+    pub fn lose_result_after(&self, commits: u64) {
+        if let Shell::Inline(inline) = &self.shell {
+            inline.core().lose_result_after(commits);
+        }
+    }
+
+    /// Whether [`Self::lose_result_after`] still has a result to lose.
+    pub fn is_losing_a_result(&self) -> bool {
+        match &self.shell {
+            Shell::Inline(inline) => inline.core().is_losing_a_result(),
+            Shell::Threads(_) => false,
         }
     }
 

@@ -15,8 +15,12 @@ use super::{
     Embedded,
     core::unavailable,
     journal::scan_device_jobs,
+    measures::counted,
     rows::{StoredRow, identity_columns, row_key, space_keys, twin_columns},
 };
+
+/// Named devices up to which a scan, with up to fifty modules each, is as short as other reads.
+const SHORT_SCAN_DEVICES: usize = 20;
 
 #[async_trait]
 impl QueryStore for Embedded {
@@ -25,9 +29,17 @@ impl QueryStore for Embedded {
         scan: IdentityScan,
         visit: IdentityVisitor,
     ) -> Result<(), StoreError> {
-        self.shell
-            .scan(move |db| scan_identities(db, &scan, visit))
-            .await
+        let visit = counted(self.shell.measures().clone(), visit);
+        let is_short = scan
+            .devices
+            .as_ref()
+            .is_some_and(|devices| devices.len() <= SHORT_SCAN_DEVICES);
+        let work = move |db: &Connection| scan_identities(db, &scan, visit);
+        // One that is soon over does not wait for those that are not.
+        match is_short {
+            true => self.shell.read(work).await,
+            false => self.shell.scan(work).await,
+        }
     }
 
     async fn device_job_scan(

@@ -1,30 +1,37 @@
 //! Rows of `identity` and `twin`: their keys, their columns, and the document a scan looks at.
 //!
 //! [`StoredRow`] answers a query's paths from the stored bytes. It builds no tree: sections are cut out
-//! of the record and searched as text; settings, metadata and last activity are fetched when somebody
-//! asks for them. A row that cannot be read makes the whole scan fail ([`StoredRow::fault`]), because
+//! of the record and searched as text; settings, metadata, last activity and configurations are fetched
+//! when somebody asks for them. A row that cannot be read makes the whole scan fail ([`StoredRow::fault`]), because
 //! leaving a device out of a job silently is worse.
 
+mod values;
+
 use std::{
-    borrow::Cow,
     cell::{OnceCell, RefCell},
     fmt::Write as _,
     ops::Range,
 };
 
 use fanfare_hub::{
+    configurations::{ConfigurationId, ConfigurationStatus},
     ids::{DeviceId, Etag, Generation, IdentityId, IdentityKey, ModuleId, Space},
     ports::store::{IdentityRow, StoreError, Twin},
-    query::{Document, Json, Path, PropertySection, RootField, Section, Value},
+    query::{Document, Path, PropertySection, RootField, Section, Value},
     registry::{Identity, Status},
     time::Timestamp,
     twin::document::{Metadata, Properties, TwinDocument},
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use self::values::{
+    configurations_value, inside, metadata_value, moment, nullable, object, print_metadata,
+    settings_field, string,
+};
 use super::{
+    configurations::read_statuses,
     core::unavailable,
-    registry::record::{AuthenticationRecord, IdentityRecord},
+    registry::record::IdentityRecord,
     twins::record::{PackedMetadata, Sections, parse_section, unpack_metadata},
 };
 use crate::record::corrupt;
@@ -140,6 +147,9 @@ impl<'a> IdentityColumns<'a> {
     }
 }
 
+/// The configurations that match an identity, in order of their names.
+type Statuses = Vec<(ConfigurationId, ConfigurationStatus)>;
+
 /// One identity and its twin inside a read.
 pub(super) struct StoredRow<'a> {
     db: &'a Connection,
@@ -152,6 +162,7 @@ pub(super) struct StoredRow<'a> {
     sections: Sections<'a>,
     settings: OnceCell<IdentityRecord>,
     metadata: OnceCell<[Metadata; 2]>,
+    configurations: OnceCell<Statuses>,
     fault: RefCell<Option<StoreError>>,
 }
 
@@ -169,6 +180,7 @@ impl<'a> StoredRow<'a> {
             sections: Sections::open(bytes(row, TWIN_COLUMNS_AT + 4)?)?,
             settings: OnceCell::new(),
             metadata: OnceCell::new(),
+            configurations: OnceCell::new(),
             fault: RefCell::new(None),
         })
     }
@@ -203,6 +215,14 @@ impl<'a> StoredRow<'a> {
         })
     }
 
+    fn configurations(&self) -> Option<&Statuses> {
+        if self.configurations.get().is_none() {
+            let statuses = self.noted(read_statuses(self.db, self.columns.key))?;
+            self.configurations.get_or_init(|| statuses);
+        }
+        self.configurations.get()
+    }
+
     fn properties(&self, section: PropertySection) -> (&'a str, u64) {
         match section {
             PropertySection::Desired => (self.sections.desired, self.desired_version),
@@ -215,7 +235,13 @@ impl<'a> StoredRow<'a> {
             RootField::DeviceId => Value::str(self.columns.device_id),
             RootField::ModuleId if self.columns.module_id.is_empty() => Value::Undefined,
             RootField::ModuleId => Value::str(self.columns.module_id),
-            RootField::ManagedBy => Value::Undefined,
+            RootField::ManagedBy => {
+                let settings = self.settings()?;
+                settings
+                    .managed_by
+                    .as_deref()
+                    .map_or(Value::Undefined, Value::str)
+            }
             RootField::Etag => string(Etag(self.etag).twin_text()),
             RootField::DeviceEtag => string(Etag(self.columns.etag).identity_text()),
             RootField::Status => Value::str(match self.columns.status() {
@@ -280,6 +306,9 @@ impl Document for StoredRow<'_> {
             Path::Metadata(section, keys) => self
                 .metadata(*section)
                 .map(|metadata| metadata_value(metadata, keys)),
+            Path::Configurations(keys) => self
+                .configurations()
+                .map(|statuses| configurations_value(statuses, keys)),
             Path::Job(_) | Path::JobOutcome(_) | Path::JobError(_) => None,
         }
         .unwrap_or(Value::Undefined)
@@ -315,6 +344,10 @@ impl IdentityRow for StoredRow<'_> {
                 etag: Etag(self.etag),
             },
             last_activity: read_activity(self.db, self.columns.key)?,
+            configurations: match self.configurations.get() {
+                Some(statuses) => statuses.clone(),
+                None => read_statuses(self.db, self.columns.key)?,
+            },
         })
     }
 }
@@ -342,104 +375,6 @@ fn read_activity(db: &Connection, key: i64) -> Result<Timestamp, StoreError> {
         .optional()
         .map_err(unavailable)?;
     Ok(at.map_or(Timestamp::NEVER, Timestamp))
-}
-
-fn settings_field(settings: &IdentityRecord, field: RootField) -> Value<'_> {
-    use AuthenticationRecord::{CertificateAuthority, None as Nothing, Sas, SelfSigned};
-    let (primary, secondary) = match &settings.authentication {
-        SelfSigned { primary, secondary } => (primary.as_deref(), secondary.as_deref()),
-        Sas { .. } | CertificateAuthority | Nothing => (None, None),
-    };
-    match field {
-        RootField::AuthenticationType => Value::str(match &settings.authentication {
-            Sas { .. } => "sas",
-            SelfSigned { .. } => "selfSigned",
-            CertificateAuthority => "certificateAuthority",
-            Nothing => "none",
-        }),
-        RootField::X509Thumbprint => object(format!(
-            "{{\"primaryThumbprint\":{},\"secondaryThumbprint\":{}}}",
-            json(&primary),
-            json(&secondary)
-        )),
-        RootField::PrimaryThumbprint => nullable(primary),
-        RootField::SecondaryThumbprint => nullable(secondary),
-        RootField::Capabilities => object(format!("{{\"iotEdge\":{}}}", settings.edge)),
-        RootField::IotEdge => Value::Bool(settings.edge),
-        RootField::DeviceScope => settings
-            .device_scope
-            .as_deref()
-            .map_or(Value::Undefined, Value::str),
-        RootField::ParentScopes if settings.parent_scopes.is_empty() => Value::Undefined,
-        RootField::ParentScopes => Value::Array(Json::Text(json(&settings.parent_scopes).into())),
-        _ => Value::Undefined,
-    }
-}
-
-/// The value at `keys` inside the text of a section.
-fn inside<'a>(section: &'a str, keys: &[Box<str>]) -> Value<'a> {
-    if keys.is_empty() {
-        return Value::Object(Json::Text(section.into()));
-    }
-    let found = sonic_rs::get(section, keys.iter().map(|key| &**key));
-    match found.map(|value| value.as_raw_cow()) {
-        Ok(Cow::Borrowed(text)) => Value::from_json_text(text).unwrap_or(Value::Undefined),
-        // Nothing at that path. (What is cut out of a borrowed text is never owned.)
-        Ok(Cow::Owned(_)) | Err(_) => Value::Undefined,
-    }
-}
-
-fn metadata_value(mut metadata: &Metadata, keys: &[Box<str>]) -> Value<'static> {
-    for (place, key) in keys.iter().enumerate() {
-        let is_last = place + 1 == keys.len();
-        match (&**key, metadata.children.get(&**key)) {
-            (_, Some(child)) => metadata = child,
-            ("$lastUpdated", None) if is_last => return moment(metadata.updated),
-            ("$lastUpdatedVersion", None) if is_last => {
-                return metadata
-                    .version
-                    .map_or(Value::Undefined, |version| (version as i64).into());
-            }
-            _ => return Value::Undefined,
-        }
-    }
-    let mut text = String::new();
-    print_metadata(metadata, &mut text);
-    object(text)
-}
-
-/// Appends `$metadata` of a section, or of a value in it.
-fn print_metadata(metadata: &Metadata, out: &mut String) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "{{\"$lastUpdated\":\"{}\"", metadata.updated);
-    if let Some(version) = metadata.version {
-        let _ = write!(out, ",\"$lastUpdatedVersion\":{version}");
-    }
-    for (key, child) in &metadata.children {
-        let _ = write!(out, ",{}:", json(key));
-        print_metadata(child, out);
-    }
-    out.push('}');
-}
-
-fn string(text: String) -> Value<'static> {
-    Value::String(text.into())
-}
-
-fn object(text: String) -> Value<'static> {
-    Value::Object(Json::Text(text.into()))
-}
-
-fn moment(at: Timestamp) -> Value<'static> {
-    string(at.to_string())
-}
-
-fn nullable(text: Option<&str>) -> Value<'_> {
-    text.map_or(Value::Null, Value::str)
-}
-
-fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("texts and lists of texts are JSON")
 }
 
 fn integer(row: &Row<'_>, column: usize) -> Result<i64, StoreError> {

@@ -3,10 +3,9 @@
 use async_trait::async_trait;
 use fanfare_hub::{
     ids::{IdentityId, IdentityKey, Space},
-    ports::store::{Session, SessionStore, SignIn, StoreError},
+    ports::store::{Connected, Session, SessionStore, SignIn, StoreError},
     time::Timestamp,
 };
-use roaring::RoaringBitmap;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +49,7 @@ impl SessionStore for Embedded {
     async fn session_expire(
         &self,
         before: Timestamp,
-        connected: RoaringBitmap,
+        connected: Connected,
     ) -> Result<u64, StoreError> {
         // Found by a reader, so that the writer does not wait for the search.
         let unused = self
@@ -74,8 +73,10 @@ impl SessionStore for Embedded {
 const SELECT_SIGN_IN: &str = concat!(
     "SELECT ",
     identity_columns!(),
-    ", twin.desired_version, session.record
+    ", twin.desired_version, session.record, device.enabled
      FROM identity CROSS JOIN twin ON twin.key = identity.key
+     CROSS JOIN identity AS device
+         ON device.device_id = identity.device_id AND device.module_id = ''
      LEFT JOIN session ON session.key = identity.key
      WHERE identity.device_id = ?1 AND identity.module_id = ?2"
 );
@@ -93,6 +94,7 @@ fn read_sign_in(db: &Connection, id: &IdentityId) -> Result<Option<SignIn>, Stor
     let record = record.map_err(|_| corrupt(WHAT, "is not made of bytes"))?;
     Ok(Some(SignIn {
         identity: identity_of(row)?,
+        device_enabled: row.get(9).map_err(unavailable)?,
         session: record
             .map(SessionRecord::open)
             .transpose()?
@@ -141,7 +143,7 @@ const DELETE_UNUSED: &str = "DELETE FROM session WHERE key = ?1 AND used < ?2
 fn unused_sessions(
     db: &Connection,
     before: Timestamp,
-    connected: &RoaringBitmap,
+    connected: &Connected,
 ) -> Result<Vec<i64>, StoreError> {
     let mut select = db.prepare_cached(SELECT_UNUSED).map_err(unavailable)?;
     let keys = select
@@ -149,7 +151,10 @@ fn unused_sessions(
         .map_err(unavailable)?;
     let is_connected = |key: i64| {
         let IdentityKey { space, ordinal } = identity_key(key);
-        space == Space::Devices && connected.contains(ordinal)
+        match space {
+            Space::Devices => connected.devices.contains(ordinal),
+            Space::Modules => connected.modules.contains(ordinal),
+        }
     };
     let unused = keys.filter(|key| !key.as_ref().is_ok_and(|key| is_connected(*key)));
     unused.collect::<Result<_, _>>().map_err(unavailable)

@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fanfare_hub::{ids::Term, ports::StoreError};
+use fanfare_hub::{
+    ids::Term,
+    ports::{StoreError, measures::StoreMeasures},
+};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -30,8 +33,8 @@ pub(crate) enum Lane {
     Background,
 }
 
-/// Rows of one transaction.
-const TRANSACTION_ROWS: usize = 1_000;
+/// Rows of one transaction, about.
+pub(crate) const TRANSACTION_ROWS: usize = 1_000;
 /// Time after which a transaction takes no more items.
 const TRANSACTION_TIME: Duration = Duration::from_millis(10);
 /// Writes that may wait, per lane.
@@ -64,9 +67,10 @@ impl Shell {
     pub(crate) fn inline(path: &Path) -> Result<Self, OpenError> {
         let core = Core::open(path)?;
         let reader = open_reader(path)?;
-        let term = core.term();
+        let (term, measures) = (core.term(), core.measures());
         Ok(Self::Inline(Box::new(Inline {
             term,
+            measures,
             core: Mutex::new(core),
             reader: Mutex::new(reader),
         })))
@@ -131,6 +135,22 @@ impl Shell {
         self.read(work).await
     }
 
+    /// What is counted.
+    pub(crate) fn measures(&self) -> &Arc<StoreMeasures> {
+        match self {
+            Self::Threads(threads) => &threads.measures,
+            Self::Inline(inline) => &inline.measures,
+        }
+    }
+
+    /// Writes and reads that wait, by lane.
+    pub(crate) fn waiting(&self) -> ([u64; 2], u64) {
+        match self {
+            Self::Threads(threads) => (threads.writes.waiting(), threads.reads.waiting()[0]),
+            Self::Inline(_) => ([0, 0], 0),
+        }
+    }
+
     /// Commits so far, for metrics.
     pub(crate) fn commits(&self) -> u64 {
         match self {
@@ -154,6 +174,7 @@ fn in_one_moment<T>(
 /// The core without threads.
 pub(crate) struct Inline {
     term: Term,
+    measures: Arc<StoreMeasures>,
     /// Goes before the core: who closes the file last puts the log into it, and only the core may.
     reader: Mutex<Connection>,
     core: Mutex<Core>,
@@ -177,6 +198,7 @@ impl Inline {
 /// The core with its threads.
 pub(crate) struct Threads {
     term: Term,
+    measures: Arc<StoreMeasures>,
     writes: Arc<Queue<Work>>,
     reads: Arc<Queue<ReadWork>>,
     scans: Semaphore,
@@ -196,7 +218,7 @@ type ReadWork = Box<dyn FnOnce(&Connection) + Send>;
 impl Threads {
     fn start(path: &Path) -> Result<Self, OpenError> {
         let core = Core::open(path)?;
-        let term = core.term();
+        let (term, measures) = (core.term(), core.measures());
         let writes = Arc::new(Queue::new(QUEUE_WRITES));
         let reads = Arc::new(Queue::<ReadWork>::new(QUEUE_READS));
         let commits = Arc::new(AtomicU64::new(0));
@@ -222,6 +244,7 @@ impl Threads {
         let scans = Semaphore::new(SCANS_AT_ONCE);
         Ok(Self {
             term,
+            measures,
             writes,
             reads,
             scans,
@@ -317,7 +340,7 @@ impl Drop for CloseAtEnd<'_> {
     }
 }
 
-fn log_path(path: &Path) -> PathBuf {
+pub(super) fn log_path(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
@@ -325,25 +348,34 @@ fn log_path(path: &Path) -> PathBuf {
 
 /// A log above this size is emptied even if readers must wait a moment.
 const LOG_BYTES_TRUNCATE: u64 = 256 * 1024 * 1024;
+/// Looks at the log between two tries to empty it, while a long read or a backup keeps it from being.
+const LOOKS_BETWEEN_TRUNCATES: u32 = 64;
 /// A log below this size is left alone.
 const LOG_BYTES_CHECKPOINT: u64 = 8 * 1024 * 1024;
 
 fn run_checkpoints(db: &Connection, signal: &Signal, log: &Path) {
+    let mut looks_left = 0_u32;
     while signal.wait() {
         let bytes = std::fs::metadata(log).map_or(0, |file| file.len());
         if bytes < LOG_BYTES_CHECKPOINT {
             continue;
         }
-        let mode = if bytes > LOG_BYTES_TRUNCATE {
+        looks_left = looks_left.saturating_sub(1);
+        // Emptying holds up the writer while it waits for readers, so it is not tried at every look.
+        let mode = if bytes > LOG_BYTES_TRUNCATE && looks_left == 0 {
             "TRUNCATE"
         } else {
             "PASSIVE"
         };
         let result = db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-            row.get::<_, i64>(0)
+            row.get::<_, bool>(0)
         });
-        if let Err(error) = result {
-            tracing::warn!(%error, "the store's log could not be moved into its file yet");
+        match result {
+            Ok(is_busy) if mode == "TRUNCATE" && is_busy => looks_left = LOOKS_BETWEEN_TRUNCATES,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the store's log could not be moved into its file yet");
+            }
         }
     }
 }
@@ -466,6 +498,11 @@ impl<T> Queue<T> {
             }
         }
         None
+    }
+
+    fn waiting(&self) -> [u64; 2] {
+        let state = lock(&self.state);
+        [state.lanes[0].len() as u64, state.lanes[1].len() as u64]
     }
 
     fn is_empty(&self) -> bool {

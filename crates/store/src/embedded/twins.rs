@@ -12,7 +12,7 @@ use fanfare_hub::{
     time::Timestamp,
     twin::document::{
         DesiredChange, Metadata, Object, Properties, ReportedPatch, TwinDocument, TwinError,
-        TwinPatch,
+        TwinPatch, TwinReplacement,
     },
 };
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -42,7 +42,28 @@ impl TwinStore for Embedded {
         at: Timestamp,
     ) -> Result<TwinPatched, TwinWriteError> {
         let id = id.clone();
-        let work = move |writer: &mut Writer<'_>| patch_named(writer, &id, &patch, matches, at);
+        let work = move |writer: &mut Writer<'_>| {
+            let patch = |key| patch_row(writer, key, &patch, at);
+            change_named(writer.db, &id, matches, patch)
+        };
+        self.shell
+            .write(Lane::Interactive, 1, work)
+            .await
+            .map_err(TwinWriteError::Store)?
+    }
+
+    async fn twin_replace(
+        &self,
+        id: &IdentityId,
+        replacement: TwinReplacement,
+        matches: Option<Etag>,
+        at: Timestamp,
+    ) -> Result<TwinPatched, TwinWriteError> {
+        let id = id.clone();
+        let work = move |writer: &mut Writer<'_>| {
+            let replace = |key| replace_row(writer.db, key, &replacement, at);
+            change_named(writer.db, &id, matches, replace)
+        };
         self.shell
             .write(Lane::Interactive, 1, work)
             .await
@@ -52,12 +73,22 @@ impl TwinStore for Embedded {
     async fn twin_report(
         &self,
         id: &IdentityId,
+        key: IdentityKey,
         patch: ReportedPatch,
         base: Option<u64>,
         at: Timestamp,
     ) -> Result<u64, TwinWriteError> {
         let id = id.clone();
-        let work = move |writer: &mut Writer<'_>| report_named(writer, &id, &patch, base, at);
+        let work = move |writer: &mut Writer<'_>| {
+            // By key: a report from a dying connection must not reach whoever got its name since.
+            let reported = report_row(writer.db, row_key(key), &patch, base, at);
+            reported.map(|reported| match reported {
+                Reported::Absent => Err(TwinWriteError::Absent(id)),
+                Reported::OtherVersion => Err(TwinWriteError::EtagMismatch(id)),
+                Reported::Refused(error) => Err(TwinWriteError::Twin(error)),
+                Reported::Done(version) => Ok(version),
+            })
+        };
         self.shell
             .write(Lane::Interactive, 1, work)
             .await
@@ -115,70 +146,88 @@ fn read_desired_versions(
     Ok(versions)
 }
 
-const SELECT_KEY: &str = "SELECT identity.key, twin.etag, twin.reported_version
+const SELECT_KEY: &str = "SELECT identity.key, twin.etag
      FROM identity CROSS JOIN twin ON twin.key = identity.key
      WHERE identity.device_id = ?1 AND identity.module_id = ?2";
 
-/// Key, etag and reported `$version` of the twin of that name.
-fn find(db: &Connection, id: &IdentityId) -> Result<Option<(i64, Etag, u64)>, StoreError> {
+/// Key and etag of the twin of that name.
+fn find(db: &Connection, id: &IdentityId) -> Result<Option<(i64, Etag)>, StoreError> {
     let mut select = db.prepare_cached(SELECT_KEY).map_err(unavailable)?;
     let found = select.query_row((id.device.as_str(), module_column(id)), |row| {
-        let (etag, reported): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok((row.get(0)?, Etag(etag as u64), reported as u64))
+        let etag: i64 = row.get(1)?;
+        Ok((row.get(0)?, Etag(etag as u64)))
     });
     found.optional().map_err(unavailable)
 }
 
-fn patch_named(
-    writer: &Writer<'_>,
+/// Lets `change` have the row of a name whose etag matches, and reads what became of it.
+fn change_named(
+    db: &Connection,
     id: &IdentityId,
-    patch: &TwinPatch,
     matches: Option<Etag>,
-    at: Timestamp,
+    change: impl FnOnce(i64) -> Result<PatchedRow, StoreError>,
 ) -> Result<Result<TwinPatched, TwinWriteError>, StoreError> {
-    let Some((key, etag, _)) = find(writer.db, id)? else {
+    let Some((key, etag)) = find(db, id)? else {
         return Ok(Err(TwinWriteError::Absent(id.clone())));
     };
     if matches.is_some_and(|known| known != etag) {
         return Ok(Err(TwinWriteError::EtagMismatch(id.clone())));
     }
-    let desired = match patch_row(writer, key, patch, at)? {
+    let desired = match change(key)? {
         PatchedRow::Absent => return Ok(Err(TwinWriteError::Absent(id.clone()))),
         PatchedRow::Refused(error) => return Ok(Err(TwinWriteError::Twin(error))),
         PatchedRow::Patched(desired) => desired,
     };
-    let twin = read_twin(writer.db, id)?;
+    let twin = read_twin(db, id)?;
     Ok(twin
         .map(|twin| TwinPatched { twin, desired })
         .ok_or_else(|| TwinWriteError::Absent(id.clone())))
 }
 
-fn report_named(
-    writer: &Writer<'_>,
-    id: &IdentityId,
+/// What became of a report.
+enum Reported {
+    /// There is no twin of that key (any more).
+    Absent,
+    /// The device knew another version.
+    OtherVersion,
+    /// The merged twin would break a limit; nothing changed.
+    Refused(TwinError),
+    /// The `$version` it has now.
+    Done(u64),
+}
+
+const SELECT_REPORTED_VERSION: &str = "SELECT reported_version FROM twin WHERE key = ?1";
+
+/// Merges a change by the device, if it knew the version `base`.
+fn report_row(
+    db: &Connection,
+    key: i64,
     patch: &ReportedPatch,
     base: Option<u64>,
     at: Timestamp,
-) -> Result<Result<u64, TwinWriteError>, StoreError> {
-    let Some((key, _, version)) = find(writer.db, id)? else {
-        return Ok(Err(TwinWriteError::Absent(id.clone())));
-    };
-    if base.is_some_and(|known| known != version) {
-        return Ok(Err(TwinWriteError::EtagMismatch(id.clone())));
+) -> Result<Reported, StoreError> {
+    if let Some(known) = base {
+        let mut select = db
+            .prepare_cached(SELECT_REPORTED_VERSION)
+            .map_err(unavailable)?;
+        let version = select
+            .query_row([key], |row| row.get::<_, i64>(0))
+            .optional();
+        match version.map_err(unavailable)? {
+            None => return Ok(Reported::Absent),
+            Some(version) if version as u64 != known => return Ok(Reported::OtherVersion),
+            Some(_) => {}
+        }
     }
-    let reported = change_row(
-        writer.db,
-        key,
-        Touched {
-            reported: true,
-            ..Touched::default()
-        },
-        |document| document.report(patch, at),
-    )?;
+    let touched = Touched {
+        reported: true,
+        ..Touched::default()
+    };
+    let reported = change_row(db, key, touched, |document| document.report(patch, at))?;
     Ok(match reported {
-        None => Err(TwinWriteError::Absent(id.clone())),
-        Some(Err(error)) => Err(TwinWriteError::Twin(error)),
-        Some(Ok(version)) => Ok(version),
+        None => Reported::Absent,
+        Some(Err(error)) => Reported::Refused(error),
+        Some(Ok(version)) => Reported::Done(version),
     })
 }
 
@@ -209,6 +258,25 @@ pub(super) fn patch_row(
         document.patch(patch, at)
     })?;
     Ok(match patched {
+        None => PatchedRow::Absent,
+        Some(Err(error)) => PatchedRow::Refused(error),
+        Some(Ok(desired)) => PatchedRow::Patched(desired),
+    })
+}
+
+fn replace_row(
+    db: &Connection,
+    key: i64,
+    replacement: &TwinReplacement,
+    at: Timestamp,
+) -> Result<PatchedRow, StoreError> {
+    let touched = Touched {
+        tags: replacement.tags().is_some(),
+        desired: replacement.desired().is_some(),
+        reported: false,
+    };
+    let replace = |document: &mut TwinDocument| Ok(document.replace(replacement, at));
+    Ok(match change_row(db, key, touched, replace)? {
         None => PatchedRow::Absent,
         Some(Err(error)) => PatchedRow::Refused(error),
         Some(Ok(desired)) => PatchedRow::Patched(desired),

@@ -20,8 +20,8 @@ use fanfare_hub::{
     json::JsonText,
     limits,
     ports::store::{
-        DeviceJobRow, DeviceJobScan, DeviceJobState, JobCanceled, JobCommitted, JobFilter,
-        JobInserted, JobRecords, JobStatusFilter, OperationKind, Store, StoreError,
+        AcceptRules, DeviceJobRow, DeviceJobScan, DeviceJobState, JobCanceled, JobCommitted,
+        JobFilter, JobInserted, JobRecords, JobStatusFilter, OperationKind, Store, StoreError,
     },
     registry::{IdentityWritten, Precondition},
     time::Timestamp,
@@ -73,7 +73,7 @@ pub(crate) async fn insert(
     at: Timestamp,
 ) -> JobInserted {
     store
-        .job_insert(job_id(name), plan, at, limits::JOB_RETRY_WINDOW)
+        .job_insert(job_id(name), plan, at, AcceptRules::default())
         .await
         .expect("the store works")
 }
@@ -100,7 +100,7 @@ pub(crate) async fn fleet(store: &Arc<dyn Store>, count: usize) -> Vec<Ordinal> 
         for result in results {
             match result.expect("the names are new") {
                 IdentityWritten::Put { identity, .. } => ordinals.push(identity.key.ordinal),
-                IdentityWritten::Deleted(_) => panic!("nothing was deleted"),
+                IdentityWritten::Deleted { .. } => panic!("nothing was deleted"),
             }
         }
     }

@@ -5,13 +5,19 @@
     reason = "in a test, an error that nobody expects ends it"
 )]
 
+pub(crate) mod configurations;
 pub(crate) mod jobs;
+pub(crate) mod jobs_accepted;
 pub(crate) mod jobs_journal;
 pub(crate) mod jobs_rows;
+pub(crate) mod modules;
 pub(crate) mod policies;
 pub(crate) mod queries;
+pub(crate) mod query_pages;
+pub(crate) mod query_results;
 pub(crate) mod registry;
 pub(crate) mod sessions;
+pub(crate) mod transfers;
 pub(crate) mod twins;
 
 use std::{path::Path, sync::Arc};
@@ -21,7 +27,7 @@ use fanfare_hub::{
     ports::store::Store,
     registry::{
         Authentication, Identity, IdentityError, IdentitySettings, IdentityWrite, IdentityWritten,
-        Precondition, Status, SymmetricKey,
+        Made, Precondition, Status, SymmetricKey,
     },
     time::Timestamp,
     twin::document::{Object, SectionPatch, TwinPatch},
@@ -45,10 +51,22 @@ macro_rules! suite {
                 the_status_time_moves_with_the_status_alone
                 a_scope_once_set_stays
                 a_first_twin_content_belongs_to_the_creation
+                a_change_of_an_entry_says_what_the_device_must_hear
                 a_refused_twin_change_refuses_the_entry
                 lists_go_in_order_of_creation
                 counts_follow_every_change
                 settings_of_every_kind_survive_a_reopening
+            }
+            modules {
+                a_device_has_at_most_fifty_modules
+                an_edge_device_owns_its_two_modules
+                a_full_device_does_not_become_an_edge_device
+                whoever_loses_a_device_is_named
+                an_etag_of_a_name_is_never_seen_again
+                keys_that_nobody_named_stay_as_the_writer_finds_them
+                a_status_that_nobody_named_stays_as_the_writer_finds_it
+                a_leaf_moves_below_edge_devices_only
+                rows_of_modules_say_who_looks_after_them
             }
             twins {
                 a_new_twin_is_empty_and_in_version_1
@@ -56,8 +74,11 @@ macro_rules! suite {
                 an_etag_guards_a_patch
                 a_refused_patch_changes_nothing
                 clearing_names_the_keys_that_went
+                a_replacement_leaves_nothing_of_what_was
+                an_etag_guards_a_replacement
                 a_report_moves_the_reported_version_alone
                 a_report_on_another_version_is_refused
+                a_report_reaches_no_later_identity_of_the_name
                 unknown_names_have_no_twin
                 many_tasks_patch_one_twin_and_nothing_is_lost
                 a_patch_is_seen_by_the_next_read
@@ -67,10 +88,26 @@ macro_rules! suite {
             }
             sessions {
                 a_sign_in_has_all_in_one
+                a_module_may_connect_while_its_device_may
                 a_session_is_replaced_and_dropped
                 a_session_goes_with_its_identity
                 a_gone_identity_gets_no_session
                 unused_sessions_expire
+            }
+            configurations {
+                a_configuration_is_created_changed_and_removed
+                there_are_a_hundred_configurations_at_most
+                results_move_no_etag
+                an_assignment_is_written_and_remembered_in_one
+                a_twin_that_cannot_take_it_stays_and_is_told
+                whoever_changes_is_marked_while_there_are_configurations
+                a_content_by_hand_is_written_whole_or_not_at_all
+            }
+            transfers {
+                no_more_are_active_than_allowed
+                a_running_job_survives_and_begins_again
+                a_transfer_ends_once_and_forgets_its_secrets
+                ended_transfers_expire_oldest_first
             }
             policies {
                 policies_are_kept_and_replaced
@@ -83,6 +120,14 @@ macro_rules! suite {
                 devices_and_modules_are_scanned_apart
                 rows_answer_paths_and_decode_whole
                 a_scan_sees_one_moment
+            }
+            query_pages {
+                whoever_stays_is_shown_exactly_once_while_devices_change
+                rows_of_jobs_go_on_while_outcomes_come
+                a_place_outlives_the_row_it_was_taken_from
+            }
+            query_results {
+                generated_queries_mean_what_they_mean_over_plain_documents
             }
             jobs {
                 a_job_is_accepted_once
@@ -97,6 +142,12 @@ macro_rules! suite {
                 a_failed_job_has_final_numbers
                 an_older_term_is_refused
                 expired_jobs_go_and_their_names_are_free
+            }
+            jobs_accepted {
+                racing_jobs_cannot_both_take_the_last_place
+                a_job_is_active_from_its_start_to_its_end
+                a_repetition_comes_before_every_other_rule
+                only_a_waiting_job_is_cancelled_where_that_is_the_rule
             }
             jobs_journal {
                 a_device_goes_from_pending_to_its_outcome
@@ -196,6 +247,7 @@ pub(crate) fn settings() -> IdentitySettings {
         edge: false,
         device_scope: None,
         parent_scopes: Vec::new(),
+        managed_by: None,
     }
 }
 
@@ -203,6 +255,8 @@ pub(crate) fn put(id: &IdentityId, precondition: Precondition) -> IdentityWrite 
     IdentityWrite::Put {
         id: id.clone(),
         settings: settings(),
+        made: Made::default(),
+        modules: Vec::new(),
         precondition,
         twin: None,
     }
@@ -239,7 +293,9 @@ pub(crate) async fn written(
         .await
         .expect("nothing speaks against the write")
     {
-        IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted(identity) => *identity,
+        IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted { identity, .. } => {
+            *identity
+        }
     }
 }
 

@@ -4,10 +4,9 @@ use fanfare_hub::{
     ids::{Etag, IdentityKey, JobId, Space},
     jobs::job::{JobPlan, Operation, TwinOperation},
     json::JsonText,
-    limits,
-    ports::store::{IdentityCount, JobInserted},
+    ports::store::{AcceptRules, IdentityCount, JobInserted},
     registry::{
-        Authentication, IdentityError, IdentitySettings, IdentityWrite, IdentityWritten,
+        Authentication, IdentityError, IdentitySettings, IdentityWrite, IdentityWritten, Made,
         Precondition, Status,
     },
     time::Timestamp,
@@ -38,6 +37,9 @@ pub(crate) async fn preconditions_decide_who_may_create_and_change(scratch: Scra
     assert_eq!(refused, Err(IdentityError::Exists(id.clone())));
     let refused = write(&store, put(&id, Precondition::Matches(Etag(2))), at(0)).await;
     assert_eq!(refused, Err(IdentityError::EtagMismatch(id.clone())));
+    let other = Precondition::AbsentOrMatches(Etag(2));
+    let refused = write(&store, put(&id, other), at(0)).await;
+    assert_eq!(refused, Err(IdentityError::EtagMismatch(id.clone())));
     let refused = write(&store, delete(&id, Precondition::Matches(Etag(2))), at(0)).await;
     assert_eq!(refused, Err(IdentityError::EtagMismatch(id.clone())));
     assert_eq!(store.identity_get(&id).await.unwrap(), Some(made.clone()));
@@ -52,6 +54,7 @@ pub(crate) async fn preconditions_decide_who_may_create_and_change(scratch: Scra
         let IdentityWritten::Put {
             identity,
             before: told,
+            ..
         } = changed
         else {
             panic!("a put answers with the entry");
@@ -63,7 +66,9 @@ pub(crate) async fn preconditions_decide_who_may_create_and_change(scratch: Scra
     let gone = write(&store, delete(&id, Precondition::Matches(Etag(4))), at(2))
         .await
         .unwrap();
-    assert!(matches!(gone, IdentityWritten::Deleted(entry) if entry.etag == Etag(4)));
+    assert!(
+        matches!(gone, IdentityWritten::Deleted { identity: entry, .. } if entry.etag == Etag(4))
+    );
     assert_eq!(store.identity_get(&id).await.unwrap(), None);
     assert!(store.twin_get(&id).await.unwrap().is_none());
 
@@ -108,7 +113,7 @@ pub(crate) async fn later_items_of_a_batch_see_earlier_ones(scratch: Scratch) {
     assert_eq!(succeeded, [true, false, true, true, true]);
     assert_eq!(
         store.identity_get(&id).await.unwrap().map(|a| a.etag),
-        Some(Etag(1))
+        Some(Etag(3))
     );
 }
 
@@ -246,7 +251,7 @@ pub(crate) async fn a_job_keeps_whoever_was_deleted_after_it_came(scratch: Scrat
     };
     let job = JobId::parse("j").expect("a valid id");
     let inserted = store
-        .job_insert(job, plan, at(2), limits::JOB_RETRY_WINDOW)
+        .job_insert(job, plan, at(2), AcceptRules::default())
         .await
         .unwrap();
     assert!(matches!(inserted, JobInserted::Accepted(_)));
@@ -273,6 +278,8 @@ pub(crate) async fn the_status_time_moves_with_the_status_alone(scratch: Scratch
             status_reason: Some(reason.into()),
             ..settings()
         },
+        made: Made::default(),
+        modules: Vec::new(),
         precondition: Precondition::Exists,
         twin: None,
     };
@@ -300,6 +307,8 @@ pub(crate) async fn a_scope_once_set_stays(scratch: Scratch) {
             parent_scopes: parents.iter().map(|&parent| parent.to_owned()).collect(),
             ..settings()
         },
+        made: Made::default(),
+        modules: Vec::new(),
         precondition: Precondition::Any,
         twin: None,
     };
@@ -323,6 +332,8 @@ fn put_with_twin(name: &str, twin: fanfare_hub::twin::document::TwinPatch) -> Id
     IdentityWrite::Put {
         id: device(name),
         settings: settings(),
+        made: Made::default(),
+        modules: Vec::new(),
         precondition: Precondition::Any,
         twin: Some(twin),
     }
@@ -371,6 +382,32 @@ pub(crate) async fn a_first_twin_content_belongs_to_the_creation(scratch: Scratc
     assert!(twin.tags.is_empty());
 }
 
+/// compat: REG-49
+pub(crate) async fn a_change_of_an_entry_says_what_the_device_must_hear(scratch: Scratch) {
+    let store = scratch.store();
+    let desired_one = || patch(json!(null), json!({"d": 1}));
+    let tags_only = patch(json!({"t": 1}), json!(null));
+    for (twin, version) in [
+        // Of a new one nobody can be connected.
+        (desired_one(), None),
+        (desired_one(), Some(2)),
+        (tags_only, None),
+        (desired_one(), Some(3)),
+    ] {
+        let changed = write(&store, put_with_twin("a", twin.clone()), at(0)).await;
+        let Ok(IdentityWritten::Put { desired, .. }) = changed else {
+            panic!("{changed:?}");
+        };
+        let told = desired.map(|told| (told.patch, told.change.version, told.change.cleared));
+        assert_eq!(told, version.map(|version| (twin, version, None)));
+    }
+    let changed = write(&store, put(&device("a"), Precondition::Any), at(0)).await;
+    assert!(
+        matches!(changed, Ok(IdentityWritten::Put { desired: None, .. })),
+        "{changed:?}"
+    );
+}
+
 pub(crate) async fn a_refused_twin_change_refuses_the_entry(scratch: Scratch) {
     let store = scratch.store();
     let chunk = "x".repeat(4_000);
@@ -394,17 +431,24 @@ pub(crate) async fn a_refused_twin_change_refuses_the_entry(scratch: Scratch) {
 
 pub(crate) async fn lists_go_in_order_of_creation(scratch: Scratch) {
     let store = scratch.store();
-    create(&store, &["c", "a", "b"]).await;
+    let keys = create(&store, &["c", "a", "b"]).await;
     written(&store, put(&module("a", "m"), Precondition::Absent), at(0)).await;
+    store.activity_write(vec![(keys[1], at(5))]).await.unwrap();
+    let expected = [
+        ("c", Timestamp::NEVER),
+        ("a", at(5)),
+        ("b", Timestamp::NEVER),
+    ]
+    .map(|(name, heard)| (name.to_owned(), heard));
     let list = async |limit| {
         let identities = store.identity_list(limit).await.unwrap();
         identities
             .into_iter()
-            .map(|identity| identity.id.to_string())
+            .map(|(identity, heard)| (identity.id.to_string(), heard))
             .collect::<Vec<_>>()
     };
-    assert_eq!(list(1_000).await, ["c", "a", "b"]);
-    assert_eq!(list(2).await, ["c", "a"]);
+    assert_eq!(list(1_000).await, expected);
+    assert_eq!(list(2).await, expected[..2]);
     assert!(list(0).await.is_empty());
 }
 
@@ -425,6 +469,8 @@ pub(crate) async fn counts_follow_every_change(mut scratch: Scratch) {
             status: Status::Disabled,
             ..settings()
         },
+        made: Made::default(),
+        modules: Vec::new(),
         precondition: Precondition::Exists,
         twin: None,
     };
@@ -481,6 +527,8 @@ pub(crate) async fn settings_of_every_kind_survive_a_reopening(mut scratch: Scra
                 status_reason: Some("why not; drop table".into()),
                 ..settings()
             },
+            made: Made::default(),
+            modules: Vec::new(),
             precondition: Precondition::Absent,
             twin: None,
         };
@@ -488,5 +536,7 @@ pub(crate) async fn settings_of_every_kind_survive_a_reopening(mut scratch: Scra
     }
     drop(store);
     scratch.reopen();
-    assert_eq!(scratch.store().identity_list(10).await.unwrap(), expected);
+    let listed = scratch.store().identity_list(10).await.unwrap();
+    let listed: Vec<_> = listed.into_iter().map(|(identity, _)| identity).collect();
+    assert_eq!(listed, expected);
 }

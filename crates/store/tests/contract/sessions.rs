@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use fanfare_hub::{
-    ids::{IdentityKey, Space},
-    ports::store::{Session, Store, StoreError},
-    registry::Precondition,
+    ports::store::{Connected, Session, Store, StoreError},
+    registry::{IdentitySettings, IdentityWrite, Precondition, Status},
 };
 use roaring::RoaringBitmap;
 use serde_json::json;
@@ -52,6 +51,41 @@ pub(crate) async fn a_sign_in_has_all_in_one(mut scratch: Scratch) {
     assert_eq!((again.session, again.desired_version), (Some(filters), 2));
     assert_eq!(Some(again.identity), store.identity_get(&id).await.unwrap());
     assert!(store.session_open(&device("b")).await.unwrap().is_none());
+}
+
+pub(crate) async fn a_module_may_connect_while_its_device_may(scratch: Scratch) {
+    let store = scratch.store();
+    create(&store, &["a", "b"]).await;
+    let id = module("a", "m");
+    let made = written(&store, put(&id, Precondition::Absent), at(0)).await;
+    for (step, status) in (1..).zip([Status::Disabled, Status::Enabled]) {
+        let IdentityWrite::Put {
+            id: device,
+            precondition,
+            made: keys,
+            modules,
+            twin,
+            settings,
+        } = put(&device("a"), Precondition::Exists)
+        else {
+            panic!("this is a put");
+        };
+        let settings = IdentitySettings { status, ..settings };
+        let change = IdentityWrite::Put {
+            id: device,
+            precondition,
+            made: keys,
+            modules,
+            twin,
+            settings,
+        };
+        written(&store, change, at(step)).await;
+        let found = store.session_open(&id).await.unwrap().unwrap();
+        assert_eq!(found.device_enabled, status == Status::Enabled);
+        assert_eq!(found.identity, made, "the module itself is as it was");
+        let found = store.session_open(&super::device("a")).await.unwrap();
+        assert_eq!(found.unwrap().device_enabled, status == Status::Enabled);
+    }
 }
 
 pub(crate) async fn a_session_is_replaced_and_dropped(scratch: Scratch) {
@@ -101,13 +135,13 @@ pub(crate) async fn unused_sessions_expire(scratch: Scratch) {
     let store = scratch.store();
     let names = ["old", "young", "heard", "quiet", "connected"];
     let mut keys = create(&store, &names).await;
-    let id = module("connected", "m");
-    keys.push(
-        written(&store, put(&id, Precondition::Absent), at(0))
-            .await
-            .key,
-    );
-    for (key, used) in keys.iter().zip([1, 10, 1, 1, 1, 1]) {
+    // Their ordinals are those of "old" and "young", and mean nothing among devices.
+    let modules = [module("connected", "gone"), module("old", "connected")];
+    for id in &modules {
+        let made = written(&store, put(id, Precondition::Absent), at(0)).await;
+        keys.push(made.key);
+    }
+    for (key, used) in keys.iter().zip([1, 10, 1, 1, 1, 1, 1]) {
         store
             .session_put(*key, Some(session(&["x"])), at(used))
             .await
@@ -118,15 +152,11 @@ pub(crate) async fn unused_sessions_expire(scratch: Scratch) {
         .activity_write(vec![(keys[2], at(10)), (keys[3], at(5))])
         .await
         .unwrap();
-    let IdentityKey {
-        space: Space::Devices,
-        ordinal,
-    } = keys[4]
-    else {
-        panic!("a device is counted among devices");
+    let connected = Connected {
+        devices: RoaringBitmap::from_iter([keys[4].ordinal]),
+        modules: RoaringBitmap::from_iter([keys[6].ordinal]),
     };
-    let connected = RoaringBitmap::from_iter([ordinal]);
-    // "old", "quiet" and the module.
+    // "old", "quiet" and one module.
     assert_eq!(
         store
             .session_expire(at(10), connected.clone())
@@ -141,5 +171,10 @@ pub(crate) async fn unused_sessions_expire(scratch: Scratch) {
         }
     }
     assert_eq!(left, ["young", "heard", "connected"]);
+    let [gone, stays] = modules;
+    for (id, is_left) in [(gone, false), (stays, true)] {
+        let found = store.session_open(&id).await.unwrap().unwrap();
+        assert_eq!(found.session.is_some(), is_left, "{id}");
+    }
     assert_eq!(store.session_expire(at(10), connected).await.unwrap(), 0);
 }

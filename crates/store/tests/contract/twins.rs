@@ -5,12 +5,15 @@ use std::sync::Arc;
 use fanfare_hub::{
     ids::{Etag, IdentityKey, Space},
     ports::store::{Store, Twin, TwinWriteError},
+    registry::Precondition,
     time::Timestamp,
-    twin::document::{ReportedPatch, SectionPatch, TwinDocument, TwinError, TwinPatch},
+    twin::document::{
+        ReportedPatch, SectionPatch, TwinDocument, TwinError, TwinPatch, TwinReplacement,
+    },
 };
 use serde_json::{Value, json};
 
-use super::{Scratch, at, create, device, object, patch};
+use super::{Scratch, at, create, delete, device, object, patch, written};
 
 async fn twin(store: &Arc<dyn Store>, name: &str) -> Twin {
     store
@@ -87,7 +90,7 @@ pub(crate) async fn an_etag_guards_a_patch(scratch: Scratch) {
 
 pub(crate) async fn a_refused_patch_changes_nothing(scratch: Scratch) {
     let store = scratch.store();
-    create(&store, &["a"]).await;
+    let key = create(&store, &["a"]).await[0];
     let id = device("a");
     let chunk = "x".repeat(4_000);
     store
@@ -108,7 +111,7 @@ pub(crate) async fn a_refused_patch_changes_nothing(scratch: Scratch) {
         .map(|n| (format!("k{n}"), Value::from(chunk.clone())))
         .collect();
     let refused = store
-        .twin_report(&id, report(Value::Object(members)), None, at(3))
+        .twin_report(&id, key, report(Value::Object(members)), None, at(3))
         .await;
     assert!(matches!(
         refused,
@@ -135,9 +138,76 @@ pub(crate) async fn clearing_names_the_keys_that_went(scratch: Scratch) {
     assert!(document.desired.metadata.children.is_empty());
 }
 
-pub(crate) async fn a_report_moves_the_reported_version_alone(scratch: Scratch) {
+/// A replacement of both sections; `null` leaves one alone.
+fn replacement(tags: Value, desired: Value) -> TwinReplacement {
+    let section = |value: Value| (!value.is_null()).then(|| object(value));
+    TwinReplacement::new(section(tags), section(desired)).expect("tests use valid replacements")
+}
+
+pub(crate) async fn a_replacement_leaves_nothing_of_what_was(mut scratch: Scratch) {
+    let store = scratch.store();
+    let key = create(&store, &["a"]).await[0];
+    let id = device("a");
+    let mut expected = TwinDocument::new(at(0));
+    let filled = patch(
+        json!({"t": 1}),
+        json!({"x": 1, "y": {"z": 2, "gone": [1, null]}}),
+    );
+    expected.patch(&filled, at(1)).unwrap();
+    store.twin_patch(&id, filled, None, at(1)).await.unwrap();
+    expected.report(&report(json!({"r": 1})), at(2)).unwrap();
+    store
+        .twin_report(&id, key, report(json!({"r": 1})), None, at(2))
+        .await
+        .unwrap();
+    let steps = [
+        replacement(json!(null), json!({"y": {"z": 2}, "new": {"n": null}})),
+        replacement(json!({"s": [{"n": null}]}), json!(null)),
+        replacement(json!({}), json!({})),
+        replacement(json!(null), json!(null)),
+    ];
+    for (step, change) in (3..).zip(steps) {
+        let told = expected.replace(&change, at(step));
+        let known = twin(&store, "a").await.document.etag;
+        let replaced = store
+            .twin_replace(&id, change, Some(known), at(step))
+            .await
+            .unwrap();
+        assert_eq!(
+            (&replaced.twin.document, replaced.desired),
+            (&expected, told),
+            "step {step}"
+        );
+        assert_eq!(twin(&store, "a").await, replaced.twin);
+    }
+    assert_eq!(
+        (expected.etag, expected.version, expected.desired.version),
+        (Etag(6), 7, 4)
+    );
+    drop(store);
+    scratch.reopen();
+    assert_eq!(twin(&scratch.store(), "a").await.document, expected);
+}
+
+pub(crate) async fn an_etag_guards_a_replacement(scratch: Scratch) {
     let store = scratch.store();
     create(&store, &["a"]).await;
+    let before = twin(&store, "a").await;
+    let change = || replacement(json!({"t": 1}), json!({"x": 1}));
+    let stale = store
+        .twin_replace(&device("a"), change(), Some(Etag(2)), at(1))
+        .await;
+    assert!(matches!(stale, Err(TwinWriteError::EtagMismatch(name)) if name == device("a")));
+    assert_eq!(twin(&store, "a").await, before);
+    let unknown = store
+        .twin_replace(&device("b"), change(), None, at(1))
+        .await;
+    assert!(matches!(unknown, Err(TwinWriteError::Absent(name)) if name == device("b")));
+}
+
+pub(crate) async fn a_report_moves_the_reported_version_alone(scratch: Scratch) {
+    let store = scratch.store();
+    let key = create(&store, &["a"]).await[0];
     let id = device("a");
     let mut expected = TwinDocument::new(at(0));
     let both = patch(json!({"t": 1}), json!({"d": 1}));
@@ -146,7 +216,7 @@ pub(crate) async fn a_report_moves_the_reported_version_alone(scratch: Scratch) 
     for (step, members) in (2..).zip([json!({"r": {"s": 1}}), json!({"r": {"t": 2}}), json!({})]) {
         let version = expected.report(&report(members.clone()), at(step)).unwrap();
         let told = store
-            .twin_report(&id, report(members), None, at(step))
+            .twin_report(&id, key, report(members), None, at(step))
             .await
             .unwrap();
         assert_eq!(told, version);
@@ -159,23 +229,42 @@ pub(crate) async fn a_report_moves_the_reported_version_alone(scratch: Scratch) 
 
 pub(crate) async fn a_report_on_another_version_is_refused(scratch: Scratch) {
     let store = scratch.store();
-    create(&store, &["a"]).await;
+    let key = create(&store, &["a"]).await[0];
     let id = device("a");
     assert_eq!(
         store
-            .twin_report(&id, report(json!({"r": 1})), Some(1), at(1))
+            .twin_report(&id, key, report(json!({"r": 1})), Some(1), at(1))
             .await
             .unwrap(),
         2
     );
     let refused = store
-        .twin_report(&id, report(json!({"r": 2})), Some(1), at(2))
+        .twin_report(&id, key, report(json!({"r": 2})), Some(1), at(2))
         .await;
     assert!(matches!(refused, Err(TwinWriteError::EtagMismatch(_))));
     assert_eq!(
         twin(&store, "a").await.document.reported.values,
         object(json!({"r": 1}))
     );
+}
+
+pub(crate) async fn a_report_reaches_no_later_identity_of_the_name(scratch: Scratch) {
+    let store = scratch.store();
+    let old = create(&store, &["a"]).await[0];
+    let id = device("a");
+    written(&store, delete(&id, Precondition::Exists), at(1)).await;
+    let new = create(&store, &["a"]).await[0];
+    for base in [None, Some(1)] {
+        let late = store
+            .twin_report(&id, old, report(json!({"r": 1})), base, at(2))
+            .await;
+        assert!(matches!(late, Err(TwinWriteError::Absent(name)) if name == id));
+    }
+    assert_eq!(twin(&store, "a").await.document, TwinDocument::new(at(0)));
+    let own = store
+        .twin_report(&id, new, report(json!({"r": 2})), Some(1), at(3))
+        .await;
+    assert_eq!(own.unwrap(), 2);
 }
 
 pub(crate) async fn unknown_names_have_no_twin(scratch: Scratch) {
@@ -186,8 +275,12 @@ pub(crate) async fn unknown_names_have_no_twin(scratch: Scratch) {
         .twin_patch(&id, desired(json!({"x": 1})), None, at(0))
         .await;
     assert!(matches!(patched, Err(TwinWriteError::Absent(name)) if name == id));
+    let key = IdentityKey {
+        space: Space::Devices,
+        ordinal: 1,
+    };
     let reported = store
-        .twin_report(&id, report(json!({"x": 1})), None, at(0))
+        .twin_report(&id, key, report(json!({"x": 1})), None, at(0))
         .await;
     assert!(matches!(reported, Err(TwinWriteError::Absent(name)) if name == id));
 }
@@ -196,7 +289,7 @@ pub(crate) async fn many_tasks_patch_one_twin_and_nothing_is_lost(scratch: Scrat
     const TASKS: u64 = 16;
     const ROUNDS: u64 = 20;
     let store = scratch.store();
-    create(&store, &["a", "b"]).await;
+    let whose = create(&store, &["a", "b"]).await[0];
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
             let store = store.clone();
@@ -211,7 +304,7 @@ pub(crate) async fn many_tasks_patch_one_twin_and_nothing_is_lost(scratch: Scrat
                         assert_eq!(twin.document.desired.values[&key], json!(round));
                     } else {
                         store
-                            .twin_report(&id, report(members), None, at(1))
+                            .twin_report(&id, whose, report(members), None, at(1))
                             .await
                             .unwrap();
                     }

@@ -4,10 +4,16 @@
 mod rig;
 
 mod cancels;
+mod configurations;
+mod corruption;
 mod crashes;
+mod histories;
 mod jobs;
 mod methods;
+mod profile;
+mod registry;
 mod restarts;
+mod starts;
 mod upkeep;
 
 /// Each test once with the store's threads and once without.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanfare_hub::{jobs::ledger::Outcome, presence::Link};
+use fanfare_store::Embedded;
 
 use crate::rig::{
     Disk, Kind, RESPONSE_SECONDS, T0, answered, floor, job_id, method, names, second,
@@ -245,4 +246,48 @@ async fn errors_of_the_store_are_sat_out() {
     assert_eq!(rig.ended("t").await.counts(), (2, 0, 0));
     assert_eq!((a.calls().len(), b.calls().len()), (2, 2));
     assert_eq!(rig.desired_version("a").await, 2);
+}
+
+#[tokio::test]
+async fn a_dispatch_that_was_tried_again_is_dated_by_the_try_that_counts() {
+    dated_by_the_try_that_counts(|store| store.crash_after(0)).await;
+}
+
+#[tokio::test]
+async fn a_dispatch_whose_record_was_not_heard_of_is_dated_by_the_try_that_counts() {
+    dated_by_the_try_that_counts(|store| {
+        store.lose_result_after(0);
+        store.crash_after(1);
+    })
+    .await;
+}
+
+/// `spoil` makes the first try fail, whether it is recorded or not.
+async fn dated_by_the_try_that_counts(spoil: impl FnOnce(&Embedded)) {
+    let disk = Disk::new(Kind::Inline);
+    let rig = disk.start(T0);
+    rig.create(&["a"]).await;
+    rig.schedule("j", "*", method("lock")).await;
+    rig.until("the seal", async || rig.job("j").await.sealed())
+        .await;
+    spoil(&rig.store);
+    let a = rig.connect("a", false);
+    rig.settle().await;
+    assert_eq!(a.calls(), [], "the dispatch is not known to be durable");
+    rig.store.crash_after(u64::MAX);
+    rig.clock.advance(Duration::from_secs(20));
+    rig.called(&[&a]).await;
+    let left = rig.now();
+    assert!(rig.rows("j").await["a"].updated >= T0 + Duration::from_secs(20));
+    drop(a);
+    rig.crash().await;
+
+    // Whoever starts next gives the device its whole time from when the call left.
+    let rig = disk.start(left + Duration::from_secs(u64::from(RESPONSE_SECONDS) - 2));
+    rig.settle().await;
+    assert_eq!(rig.outcome("j", "a").await, None);
+    rig.clock.advance(Duration::from_secs(3));
+    rig.until("the end of its time", async || rig.outcome("j", "a").await)
+        .await;
+    assert_eq!(rig.outcome("j", "a").await, Some(Outcome::Unknown));
 }

@@ -13,7 +13,7 @@ use std::{
 
 use fanfare_hub::{
     Hub,
-    ids::{CallId, DeviceId, IdentityId, IdentityKey, JobId, MethodName, ModuleId, Ordinal},
+    ids::{CallId, DeviceId, IdentityId, IdentityKey, JobId, MethodName, ModuleId, Ordinal, Space},
     jobs::{
         JobRequest,
         job::{Job, JobEnd, JobState, MethodOperation, Operation, Progress, TwinOperation},
@@ -31,9 +31,11 @@ use fanfare_hub::{
         CallTemplate, ConnectionId, CutReason, Delivery, DesiredDelivery, DesiredNotice, Link,
         Receipt,
     },
+    profile::Profile,
     queries::{PageRequest, Rows},
     registry::{
-        Authentication, IdentitySettings, IdentityWrite, IdentityWritten, Precondition, Status,
+        Authentication, IdentitySettings, IdentityWrite, IdentityWritten, Made, Precondition,
+        Status,
     },
     time::Timestamp,
     twin::document::{SectionPatch, TwinPatch},
@@ -90,13 +92,30 @@ impl Disk {
         Self { folder, kind }
     }
 
-    fn path(&self) -> PathBuf {
+    /// One without threads that keeps its file in memory where the system can: for tests that ask in which
+    /// order things happen, not whether a disk keeps them.
+    pub(crate) fn in_memory() -> Self {
+        match tempfile::tempdir_in("/dev/shm") {
+            Ok(folder) => Self {
+                folder,
+                kind: Kind::Inline,
+            },
+            Err(_) => Self::new(Kind::Inline),
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("store.db")
     }
 
     /// A hub on it, its engine running, at this moment.
     pub(crate) fn start(&self, now: Timestamp) -> Rig {
-        Rig::new(&self.path(), self.kind, now)
+        self.start_with(now, Profile::open())
+    }
+
+    /// The same with the limits of a profile.
+    pub(crate) fn start_with(&self, now: Timestamp, profile: Profile) -> Rig {
+        Rig::new(&self.path(), self.kind, now, profile)
     }
 }
 
@@ -105,6 +124,7 @@ pub(crate) struct Rig {
     pub(crate) hub: Arc<Hub>,
     pub(crate) store: Arc<Embedded>,
     pub(crate) clock: Arc<ManualClock>,
+    kind: Kind,
     links: Mutex<Vec<Arc<FakeLink>>>,
     keys: Mutex<BTreeMap<String, IdentityKey>>,
     stop: watch::Sender<bool>,
@@ -112,27 +132,30 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    fn new(path: &Path, kind: Kind, now: Timestamp) -> Self {
+    fn new(path: &Path, kind: Kind, now: Timestamp, profile: Profile) -> Self {
         let store = match kind {
             Kind::Threads => Embedded::open(path),
             Kind::Inline => Embedded::open_inline(path),
         };
         let store = Arc::new(store.expect("a scratch folder is writable"));
         let clock = Arc::new(ManualClock::new(now));
-        let (hub, engine) = Hub::new(
+        let (hub, engine) = Hub::with_profile(
             store.clone() as Arc<dyn Store>,
             clock.clone(),
             Arc::new(Zeros),
             limits::JOB_HISTORY_DEFAULT,
+            profile,
         );
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(Box::pin(engine.scheduler.run(stop.subscribe())));
         tasks.spawn(Box::pin(engine.upkeep.run(stop.subscribe())));
+        tasks.spawn(Box::pin(engine.reconciler.run(stop.subscribe())));
         Self {
             hub,
             store,
             clock,
+            kind,
             links: Mutex::default(),
             keys: Mutex::default(),
             stop,
@@ -163,6 +186,11 @@ impl Rig {
         panic!("the engine does not stop");
     }
 
+    /// Whether the engine still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.engine.try_join_next().is_none()
+    }
+
     /// The process dies.
     pub(crate) async fn crash(mut self) {
         self.engine.shutdown().await;
@@ -185,8 +213,8 @@ impl Rig {
             let written = self.store.identity_write(writes, T0).await;
             for written in written.expect("the store works") {
                 let written = written.expect("anything goes");
-                let (IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted(identity)) =
-                    written;
+                let (IdentityWritten::Put { identity, .. }
+                | IdentityWritten::Deleted { identity, .. }) = written;
                 let name = identity.id.device.to_string();
                 lock(&self.keys).insert(name, identity.key);
                 keys.push(identity.key);
@@ -219,7 +247,7 @@ impl Rig {
         self.attach_as(device(name), self.key(name), answers, told)
     }
 
-    fn attach_as(
+    pub(crate) fn attach_as(
         &self,
         id: IdentityId,
         key: IdentityKey,
@@ -248,6 +276,11 @@ impl Rig {
         self.hub.presence.ready(link.key, connection);
     }
 
+    pub(crate) fn make_unready(&self, link: &FakeLink) {
+        let connection = link.state().connection.expect("it is attached");
+        self.hub.presence.not_ready(link.key, connection);
+    }
+
     pub(crate) fn disconnect(&self, link: &FakeLink) {
         link.state().closed = true;
         let connection = link.state().connection.expect("it is attached");
@@ -259,9 +292,25 @@ impl Rig {
     /// The device answers a call, and wants to hear that this is durable.
     pub(crate) async fn answer(&self, link: &Arc<FakeLink>, call: CallId, text: &str) {
         let payload = JsonText::parse(text.as_bytes()).expect("tests answer JSON");
+        self.answer_as(link, call, AnswerPayload::Json(payload))
+            .await;
+    }
+
+    /// The same with any body.
+    pub(crate) async fn answer_as(
+        &self,
+        link: &Arc<FakeLink>,
+        call: CallId,
+        payload: AnswerPayload,
+    ) {
         let receipt = {
             let mut state = link.state();
-            state.answered.push(call);
+            state.answered.push(Answered {
+                call,
+                payload: payload.clone(),
+                at: self.clock.now(),
+                is_acknowledged: false,
+            });
             state.open.retain(|open| *open != call);
             Receipt(state.answered.len() as u32 - 1)
         };
@@ -271,7 +320,7 @@ impl Rig {
                 key: link.key,
                 call,
                 status: 200,
-                payload: AnswerPayload::Json(payload),
+                payload,
                 receipt: Some((link.clone() as Arc<dyn Link>, receipt)),
             })
             .await;
@@ -302,7 +351,7 @@ impl Rig {
             .identity_write(vec![put(&id, Status::Enabled)], T0)
             .await;
         let written = written.expect("the store works").remove(0);
-        let (IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted(identity)) =
+        let (IdentityWritten::Put { identity, .. } | IdentityWritten::Deleted { identity, .. }) =
             written.expect("the device exists");
         self.attach_as(id, identity.key, false, None)
     }
@@ -341,10 +390,23 @@ impl Rig {
                 }
                 self.pump().await;
                 self.turns().await;
+                self.behind_the_writer().await;
             }
             self.clock.advance(TICK);
         }
         panic!("waited in vain: {what}");
+    }
+
+    /// Waits for the store's writer, so that looks are as slow as the machine is.
+    async fn behind_the_writer(&self) {
+        if self.kind == Kind::Threads {
+            let nobody = IdentityKey {
+                space: Space::Devices,
+                ordinal: 0,
+            };
+            let written = self.store.activity_write(vec![(nobody, T0)]).await;
+            written.expect("the store works");
+        }
     }
 
     pub(crate) async fn schedule(&self, id: &str, condition: &str, operation: Operation) -> Job {
@@ -488,13 +550,23 @@ struct LinkState {
     /// Those without an answer.
     open: Vec<CallId>,
     waker: Option<Arc<Notify>>,
-    /// Calls this device answered; a receipt is a place in here.
-    answered: Vec<CallId>,
+    /// A receipt is a place in here.
+    answered: Vec<Answered>,
+    /// In the order of the acknowledgements.
     acknowledged: Vec<CallId>,
     notices: Vec<DesiredNotice>,
     told: Option<u64>,
     cut: Vec<CutReason>,
     closed: bool,
+}
+
+/// An answer that a device gave.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) call: CallId,
+    pub(crate) payload: AnswerPayload,
+    pub(crate) at: Timestamp,
+    pub(crate) is_acknowledged: bool,
 }
 
 impl FakeLink {
@@ -518,6 +590,16 @@ impl FakeLink {
     /// Wakes somebody with the next call.
     pub(crate) fn wake_with_call(&self, waker: Arc<Notify>) {
         self.state().waker = Some(waker);
+    }
+
+    /// What it answered, in order.
+    pub(crate) fn answered(&self) -> Vec<Answered> {
+        self.state().answered.clone()
+    }
+
+    /// Whether it is of no use any more, and presence may not know yet.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().closed
     }
 
     pub(crate) fn acknowledged(&self) -> Vec<CallId> {
@@ -598,7 +680,9 @@ impl Link for FakeLink {
 
     fn acknowledge(&self, receipt: Receipt) {
         let mut state = self.state();
-        let call = state.answered[receipt.0 as usize];
+        let answered = &mut state.answered[receipt.0 as usize];
+        answered.is_acknowledged = true;
+        let call = answered.call;
         state.acknowledged.push(call);
     }
 
@@ -631,7 +715,10 @@ fn put(id: &IdentityId, status: Status) -> IdentityWrite {
             edge: false,
             device_scope: None,
             parent_scopes: Vec::new(),
+            managed_by: None,
         },
+        made: Made::default(),
+        modules: Vec::new(),
         precondition: Precondition::Any,
         twin: None,
     }

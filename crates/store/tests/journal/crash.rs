@@ -11,8 +11,9 @@ use fanfare_hub::{
         job::{Job, JobPlan, JobState, Progress},
         ledger::{Ledger, Outcome, Settled},
     },
-    limits,
-    ports::store::{DeviceJobRow, DeviceJobState, JobCanceled, JobRecords, Store, StoreError},
+    ports::store::{
+        AcceptRules, DeviceJobRow, DeviceJobState, JobCanceled, JobRecords, Store, StoreError,
+    },
     registry::Precondition,
     time::Timestamp,
 };
@@ -141,7 +142,7 @@ async fn live(bench: &Bench, world: &mut World) -> Result<(), StoreError> {
             let now = world.now();
             let plan = world.plan();
             store
-                .job_insert(id.clone(), plan, now, limits::JOB_RETRY_WINDOW)
+                .job_insert(id.clone(), plan, now, AcceptRules::default())
                 .await?;
             world.is_accepted = true;
             continue;

@@ -10,8 +10,7 @@ use fanfare_hub::{
         job::{JobEnd, JobState},
         ledger::Outcome,
     },
-    limits,
-    ports::store::{DeviceJobState, JobRecords, StoreError},
+    ports::store::{AcceptRules, DeviceJobState, JobRecords, StoreError},
     registry::Precondition,
     time::Timestamp,
 };
@@ -296,7 +295,7 @@ async fn perform(
                 _ => method_plan(),
             };
             let id = job_id(&format!("j{job}"));
-            let insert = store.job_insert(id, plan, now, limits::JOB_RETRY_WINDOW);
+            let insert = store.job_insert(id, plan, now, AcceptRules::default());
             insert.await.map(drop)
         }
         Op::Start(job, _) => {

@@ -1,10 +1,11 @@
 //! The body of `PUT /jobs/v2/{id}`, with everything SDKs do differently.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::method::MethodRequest;
-use crate::twin::TwinPatchRequest;
+use crate::twin::{self, TwinPatchRequest};
 use crate::{Field, Timestamp, field};
 
 /// The wish to schedule a job. Null means absent, numbers may be text, unknown members are ignored.
@@ -50,7 +51,7 @@ pub struct ScheduleRequest {
 /// The patch of a twin job. Kept member by member as it was sent, because tests compare the echo with what
 /// they sent; the parts that count are read through the methods. compat: JOB-10
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
+#[serde(try_from = "Box<RawValue>", into = "Map<String, Value>")]
 pub struct UpdateTwin {
     members: Map<String, Value>,
     patch: TwinPatchRequest,
@@ -86,6 +87,16 @@ impl UpdateTwin {
     }
 }
 
+impl TryFrom<Box<RawValue>> for UpdateTwin {
+    type Error = UpdateTwinFault;
+
+    /// From the text as it came, since its numbers must not have been rounded before. compat: TWIN-16
+    fn try_from(text: Box<RawValue>) -> Result<Self, Self::Error> {
+        let members = twin::object(text.get()).map_err(UpdateTwinFault)?;
+        Self::try_from(members)
+    }
+}
+
 impl TryFrom<Map<String, Value>> for UpdateTwin {
     type Error = UpdateTwinFault;
 
@@ -94,7 +105,7 @@ impl TryFrom<Map<String, Value>> for UpdateTwin {
             members.get("etag"),
             None | Some(Value::Null | Value::String(_))
         ) {
-            return Err(UpdateTwinFault("etag must be text"));
+            return Err(fault("etag must be text"));
         }
         let desired = match members.get("properties") {
             None | Some(Value::Null) => Field::Absent,
@@ -103,7 +114,7 @@ impl TryFrom<Map<String, Value>> for UpdateTwin {
                 "desired",
                 "properties.desired must be an object or null",
             )?,
-            Some(_) => return Err(UpdateTwinFault("properties must be an object")),
+            Some(_) => return Err(fault("properties must be an object")),
         };
         let tags = section(&members, "tags", "tags must be an object or null")?;
         Ok(Self {
@@ -122,17 +133,21 @@ impl From<UpdateTwin> for Map<String, Value> {
 fn section(
     parent: &Map<String, Value>,
     name: &str,
-    fault: &'static str,
+    problem: &str,
 ) -> Result<Field<Map<String, Value>>, UpdateTwinFault> {
     match parent.get(name) {
         None => Ok(Field::Absent),
         Some(Value::Null) => Ok(Field::Null),
         Some(Value::Object(members)) => Ok(Field::Value(members.clone())),
-        Some(_) => Err(UpdateTwinFault(fault)),
+        Some(_) => Err(fault(problem)),
     }
 }
 
+fn fault(problem: &str) -> UpdateTwinFault {
+    UpdateTwinFault(problem.to_owned())
+}
+
 /// Why a patch is not one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct UpdateTwinFault(&'static str);
+pub struct UpdateTwinFault(String);

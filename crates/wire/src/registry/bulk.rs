@@ -2,9 +2,10 @@
 
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 use super::{AuthenticationRequest, Capabilities, IdentityStatus, Object};
-use crate::{Field, field};
+use crate::{Field, field, twin};
 
 /// One change of a bulk call. Null means absent, except in `tags` and `properties`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -37,7 +38,11 @@ pub struct BulkItem {
     #[serde(default, rename = "twinETag", skip_serializing_if = "Option::is_none")]
     pub twin_etag: Option<String>,
     /// Tags of the twin.
-    #[serde(default, skip_serializing_if = "Field::is_absent")]
+    #[serde(
+        default,
+        deserialize_with = "twin::section",
+        skip_serializing_if = "Field::is_absent"
+    )]
     pub tags: Field<Object>,
     /// Properties of the twin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +50,9 @@ pub struct BulkItem {
     /// What it can do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
+    /// Who looks after a module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
     /// The edge scope it is to belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_scope: Option<String>,
@@ -69,12 +77,26 @@ impl BulkItem {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BulkProperties {
-    /// Set by the service.
-    #[serde(default, skip_serializing_if = "Field::is_absent")]
+    /// Set by the service; `$metadata` and `$version`, which exports have, are left out. compat: REG-45
+    #[serde(
+        default,
+        deserialize_with = "desired",
+        skip_serializing_if = "Field::is_absent"
+    )]
     pub desired: Field<Object>,
-    /// Set by the device; only an import may write it.
+    /// Set by the device; nobody else writes it. compat: REG-45
     #[serde(default, skip_serializing_if = "Field::is_absent")]
-    pub reported: Field<Object>,
+    pub reported: Field<Value>,
+}
+
+/// The section as written, without what the hub keeps beside it.
+fn desired<'de, D: Deserializer<'de>>(input: D) -> Result<Field<Object>, D::Error> {
+    let mut section = twin::section(input)?;
+    if let Field::Value(members) = &mut section {
+        members.remove("$metadata");
+        members.remove("$version");
+    }
+    Ok(section)
 }
 
 /// What a bulk item does.

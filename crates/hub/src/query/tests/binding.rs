@@ -39,6 +39,29 @@ fn system_names_go_in_any_case_and_keys_do_not() {
 }
 
 #[test]
+fn statuses_of_configurations_have_a_path() {
+    for condition in [
+        "configurations.[[cool]].status = 'Applied'",
+        "CONFIGURATIONS.cool.Status = 'Applied' AND NOT IS_DEFINED(configurations.[[Cool]])",
+        "configurations.[[it's]].status IN ['Targeted'] AND configurations['it\\'s'].status > 'T'",
+        "IS_DEFINED(configurations.[[cool]]) AND IS_OBJECT(configurations.[[cool]])",
+        "IS_OBJECT(configurations) AND IS_OBJECT(devices.configurations)",
+        "NOT IS_DEFINED(configurations.[[gone]]) AND NOT IS_DEFINED(configurations.[[gone]].status)",
+        "FROM devices c WHERE c.configurations.[[cool]].status = 'Applied'",
+        "FROM devices.modules WHERE devices.modules.configurations.[[cool]].status = 'Applied'",
+    ] {
+        assert!(selects(condition), "{condition}");
+    }
+    for condition in [
+        "configurations.[[cool]].status = 'applied'",
+        "configurations.[[gone]].status != 'Applied'",
+        "configurations.[[cool]] = 'Applied'",
+    ] {
+        assert!(!selects(condition), "{condition}");
+    }
+}
+
+#[test]
 fn sources_are_told_apart() {
     for (text, source) in [
         ("*", Source::Devices),

@@ -128,6 +128,14 @@ fn unknown_names_are_named() {
         ),
         ("deviceId.x = 1", "1:1 deviceId has no member 'x'"),
         (
+            "1 = configurations.[[a]].state",
+            "1:5 configurations.[[id]] has no member 'state', only status",
+        ),
+        (
+            "configurations.a.status.since = 1",
+            "1:1 configurations.[[id]] has no member 'status.since', only status",
+        ),
+        (
             "properties.wanted.x = 1",
             "1:1 Unknown section 'wanted', there are properties.desired and properties.reported",
         ),
@@ -165,6 +173,17 @@ fn unknown_names_are_named() {
     ];
     for (text, wanted) in cases {
         assert_condition_error(text, wanted);
+    }
+}
+
+fn assert_query_errors(cases: &[(&str, &str)]) {
+    for (text, wanted) in cases {
+        let error = Query::parse(text).expect_err(text).to_string();
+        assert_eq!(
+            error,
+            format!("SQL query parse failed: Line {wanted}"),
+            "{text}"
+        );
     }
 }
 
@@ -209,76 +228,138 @@ fn a_query_error_has_line_column_and_reason() {
             "1:16 Two columns are named 'status', name one with AS",
         ),
         (
-            "SELECT status, COUNT() FROM devices",
-            "1:16 Paths beside an aggregate need GROUP BY, which is not supported yet",
+            "SELECT COUNT(), COUNT(status) FROM devices",
+            "1:17 Two columns are named 'count', name one with AS",
         ),
     ];
-    for (text, wanted) in cases {
-        let error = Query::parse(text).expect_err(text).to_string();
-        assert_eq!(
-            error,
-            format!("SQL query parse failed: Line {wanted}"),
-            "{text}"
-        );
-    }
+    assert_query_errors(&cases);
 }
 
 #[test]
-fn clauses_to_come_are_refused_by_name() {
+fn misused_groups_are_named() {
     let cases = [
-        (
-            "SELECT DISTINCT status FROM devices",
-            "1:8 DISTINCT is not supported yet",
-        ),
-        (
-            "SELECT AVG(tags.a) FROM devices",
-            "1:8 AVG is not supported yet",
-        ),
-        (
-            "SELECT SUM(tags.a) FROM devices",
-            "1:8 SUM is not supported yet",
-        ),
-        (
-            "SELECT MIN(tags.a) FROM devices",
-            "1:8 MIN is not supported yet",
-        ),
-        (
-            "SELECT MAX(tags.a) FROM devices",
-            "1:8 MAX is not supported yet",
-        ),
         (
             "SELECT AVG() FROM devices",
             "1:12 Unexpected ')', expected a path",
         ),
         (
-            "SELECT * FROM devices GROUP BY status",
-            "1:32 GROUP BY is not supported yet",
+            "SELECT SUM(*) FROM devices",
+            "1:12 Unexpected '*', expected a path",
         ),
         (
-            "SELECT * FROM devices ORDER BY status",
-            "1:32 ORDER BY is not supported yet",
+            "SELECT status, COUNT() FROM devices",
+            "1:8 'status' stands beside groups and is not in GROUP BY",
+        ),
+        (
+            "SELECT tags.a, COUNT() FROM devices GROUP BY tags.b",
+            "1:8 'tags.a' stands beside groups and is not in GROUP BY",
+        ),
+        (
+            "SELECT * FROM devices GROUP BY status",
+            "1:32 '*' cannot be grouped, select paths of GROUP BY and aggregates",
         ),
         (
             "SELECT * FROM devices GROUP status",
             "1:29 Unexpected 'status', expected BY",
         ),
         (
+            "SELECT DISTINCT COUNT() FROM devices GROUP BY status",
+            "1:8 DISTINCT beside GROUP BY needs every path of GROUP BY selected",
+        ),
+        (
             "SELECT * FROM devices.jobs WHERE tags.a = 1",
             "1:34 Unknown field 'tags.a' of a row of devices.jobs",
+        ),
+        (
+            "SELECT * FROM devices.jobs WHERE configurations.a.status = 'Applied'",
+            "1:34 Unknown field 'configurations.a.status' of a row of devices.jobs",
         ),
         (
             "SELECT * FROM devices WHERE jobId = 'x'",
             "1:29 Unknown field 'jobId', below tags and properties any name is allowed",
         ),
     ];
-    for (text, wanted) in cases {
-        let error = Query::parse(text).expect_err(text).to_string();
-        assert_eq!(
-            error,
-            format!("SQL query parse failed: Line {wanted}"),
-            "{text}"
-        );
+    assert_query_errors(&cases);
+}
+
+#[test]
+fn misused_orders_are_named() {
+    let cases = [
+        (
+            "SELECT status FROM devices GROUP BY status ORDER BY version",
+            "1:53 'version' is not in GROUP BY, so groups have no order by it",
+        ),
+        (
+            "SELECT COUNT() FROM devices ORDER BY status",
+            "1:38 'status' is not in GROUP BY, so groups have no order by it",
+        ),
+        (
+            "SELECT DISTINCT status FROM devices ORDER BY version",
+            "1:46 'version' is not selected, so DISTINCT rows have no order by it",
+        ),
+        (
+            "SELECT DISTINCT status FROM devices ORDER BY COUNT()",
+            "1:46 ORDER BY an aggregate needs groups, or aggregates, to order",
+        ),
+        (
+            "SELECT * FROM devices ORDER BY COUNT()",
+            "1:32 ORDER BY an aggregate needs groups, or aggregates, to order",
+        ),
+        (
+            "SELECT * FROM devices ORDER BY LOWER(status)",
+            "1:32 Only paths and aggregates can be selected, 'LOWER' is not an aggregate",
+        ),
+        (
+            "SELECT * FROM devices ORDER BY status DOWN",
+            "1:39 Unexpected 'DOWN', expected the end of the query",
+        ),
+        (
+            "SELECT * FROM devices ORDER BY",
+            "1:31 Unexpected end of the text, expected a path or an aggregate",
+        ),
+    ];
+    assert_query_errors(&cases);
+}
+
+#[test]
+fn groups_and_orders_have_bounds() {
+    let list = |count: usize, item: &dyn Fn(usize) -> String| {
+        let items: Vec<_> = (0..count).map(item).collect();
+        items.join(", ")
+    };
+    let path = |n: usize| format!("tags.k{n}");
+    let average = |n: usize| format!("AVG(tags.k{n}) AS a{n}");
+    type Text<'a> = &'a dyn Fn(usize) -> String;
+    let cases: [(Text<'_>, usize, &str); 4] = [
+        (
+            &|n| format!("SELECT COUNT() FROM devices GROUP BY {}", list(n, &path)),
+            16,
+            "GROUP BY takes at most 16 paths",
+        ),
+        (
+            &|n| format!("SELECT DISTINCT {} FROM devices", list(n, &path)),
+            16,
+            "SELECT DISTINCT takes at most 16 columns",
+        ),
+        (
+            &|n| format!("SELECT * FROM devices ORDER BY {}", list(n, &path)),
+            16,
+            "ORDER BY takes at most 16 keys",
+        ),
+        (
+            &|n| format!("SELECT {} FROM devices", list(n, &average)),
+            100,
+            "At most 100 aggregates are allowed",
+        ),
+    ];
+    for (text, most, wanted) in cases {
+        assert!(Query::parse(&text(most)).is_ok(), "{wanted}");
+        let error = Query::parse(&text(most + 1)).expect_err(wanted);
+        assert_eq!(error.message, wanted);
     }
+    // The same path twice is one key.
+    let twice = list(40, &|n| format!("tags.k{}", n % 16));
+    assert!(Query::parse(&format!("SELECT COUNT() FROM devices GROUP BY {twice}")).is_ok());
 }
 
 #[test]

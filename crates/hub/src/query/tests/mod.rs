@@ -3,6 +3,8 @@
 mod binding;
 mod errors;
 mod functions;
+mod groups;
+mod order;
 mod properties;
 mod selection;
 mod semantics;
@@ -22,6 +24,7 @@ fn twin() -> JsonValue {
         "cloudToDeviceMessageCount": 0, "authenticationType": "sas",
         "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null},
         "modelId": "", "version": 7, "capabilities": {"iotEdge": false},
+        "configurations": {"cool": {"status": "Applied"}, "it's": {"status": "Targeted"}},
         "tags": {
             "building": "43", "floor": 3, "Floor": 4, "hot": true, "cold": false, "none": null,
             "a-b": {"c d": 1}, "group": {"name": "g"}, "list": [1, 2], "half": 0.5, "whole": 1.0

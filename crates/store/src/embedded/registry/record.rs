@@ -2,6 +2,8 @@
 //!
 //! Names, generation, etag and status are columns; this record holds the rest.
 
+use std::fmt;
+
 use fanfare_hub::{
     ports::store::StoreError,
     registry::{Authentication, IdentitySettings, Status, SymmetricKey},
@@ -12,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::record;
 
 const WHAT: &str = "an identity record";
-const VERSION: u8 = 1;
+const V1: u8 = 1;
+const V2: u8 = 2;
 
-/// Version 1, in postcard. Never change it: a new shape is a new version.
+/// Version 2, in postcard: version 1 and who looks after a module. Never change it: a new shape is a new
+/// version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct IdentityRecord {
     /// Microseconds since the epoch.
@@ -24,9 +28,36 @@ pub(crate) struct IdentityRecord {
     pub(crate) edge: bool,
     pub(crate) device_scope: Option<String>,
     pub(crate) parent_scopes: Vec<String>,
+    pub(crate) managed_by: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Version 1, in postcard; not written any more.
+#[derive(Deserialize)]
+struct IdentityRecordV1 {
+    status_updated: i64,
+    status_reason: Option<String>,
+    authentication: AuthenticationRecord,
+    edge: bool,
+    device_scope: Option<String>,
+    parent_scopes: Vec<String>,
+}
+
+impl From<IdentityRecordV1> for IdentityRecord {
+    fn from(v1: IdentityRecordV1) -> Self {
+        Self {
+            status_updated: v1.status_updated,
+            status_reason: v1.status_reason,
+            authentication: v1.authentication,
+            edge: v1.edge,
+            device_scope: v1.device_scope,
+            parent_scopes: v1.parent_scopes,
+            managed_by: None,
+        }
+    }
+}
+
+/// Never printed: it holds plain keys.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum AuthenticationRecord {
     Sas {
         primary: String,
@@ -40,6 +71,12 @@ pub(crate) enum AuthenticationRecord {
     None,
 }
 
+impl fmt::Debug for AuthenticationRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthenticationRecord(..)")
+    }
+}
+
 impl IdentityRecord {
     /// The record of these settings.
     pub(crate) fn new(settings: &IdentitySettings, status_updated: Timestamp) -> Self {
@@ -50,17 +87,21 @@ impl IdentityRecord {
             edge: settings.edge,
             device_scope: settings.device_scope.clone(),
             parent_scopes: settings.parent_scopes.clone(),
+            managed_by: settings.managed_by.clone(),
         }
     }
 
-    /// Reads stored bytes.
+    /// Reads stored bytes of either version.
     pub(crate) fn open(bytes: &[u8]) -> Result<Self, StoreError> {
-        record::open_value(WHAT, VERSION, bytes)
+        match bytes.first() {
+            Some(&V1) => record::open_value::<IdentityRecordV1>(WHAT, V1, bytes).map(Self::from),
+            _ => record::open_value(WHAT, V2, bytes),
+        }
     }
 
     /// Bytes to store.
     pub(crate) fn seal(&self) -> Vec<u8> {
-        record::seal_value(VERSION, self)
+        record::seal_value(V2, self)
     }
 
     /// The settings; the status comes from its column.
@@ -72,6 +113,7 @@ impl IdentityRecord {
             edge: self.edge,
             device_scope: self.device_scope,
             parent_scopes: self.parent_scopes,
+            managed_by: self.managed_by,
         }
     }
 }
@@ -114,6 +156,7 @@ mod tests {
     use super::*;
 
     const GOLDEN_V1: &[u8] = include_bytes!("../../../tests/golden/identity-v1.bin");
+    const GOLDEN_V2: &[u8] = include_bytes!("../../../tests/golden/identity-v2.bin");
 
     fn edge_device() -> IdentitySettings {
         IdentitySettings {
@@ -126,18 +169,38 @@ mod tests {
             edge: true,
             device_scope: Some("ms-azure-iot-edge://gate-1".into()),
             parent_scopes: vec!["ms-azure-iot-edge://roof-7".into()],
+            managed_by: None,
+        }
+    }
+
+    fn edge_module() -> IdentitySettings {
+        IdentitySettings {
+            edge: false,
+            managed_by: Some("iotEdge".into()),
+            ..edge_device()
         }
     }
 
     #[test]
-    fn version_1_still_loads_and_is_what_we_write() {
+    fn version_1_still_loads() {
         let record = IdentityRecord::open(GOLDEN_V1).unwrap();
+        assert!(
+            !format!("{record:?}").contains("cHJpbWFy"),
+            "keys stay secret"
+        );
+        assert_eq!(record.status_updated, 1_927_857_906_123_456);
+        assert_eq!(record.into_settings(Status::Disabled), edge_device());
+    }
+
+    #[test]
+    fn version_2_loads_and_is_what_we_write() {
+        let record = IdentityRecord::open(GOLDEN_V2).unwrap();
         assert_eq!(record.status_updated, 1_927_857_906_123_456);
         assert_eq!(
             record.clone().into_settings(Status::Disabled),
-            edge_device()
+            edge_module()
         );
-        assert_eq!(record.seal(), GOLDEN_V1);
+        assert_eq!(record.seal(), GOLDEN_V2);
     }
 
     #[test]
@@ -153,7 +216,7 @@ mod tests {
         ] {
             let settings = IdentitySettings {
                 authentication,
-                ..edge_device()
+                ..edge_module()
             };
             let bytes = IdentityRecord::new(&settings, Timestamp::NEVER).seal();
             let record = IdentityRecord::open(&bytes).unwrap();
@@ -164,7 +227,7 @@ mod tests {
 
     #[test]
     fn other_bytes_are_refused_by_name() {
-        let mut broken = GOLDEN_V1.to_vec();
+        let mut broken = GOLDEN_V2.to_vec();
         broken[0] = 9;
         let error = IdentityRecord::open(&broken).unwrap_err().to_string();
         assert_eq!(

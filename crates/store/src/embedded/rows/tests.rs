@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value as JsonValue, json};
 
 use super::*;
-use crate::embedded::twins::create_row;
+use crate::embedded::{core::MIGRATIONS, twins::create_row};
 
 const KEY: i64 = (1 << SPACE_SHIFT) + 7;
 const T1: Timestamp = Timestamp(1_927_857_906_123_456);
@@ -25,6 +25,9 @@ const SELECT: &str = concat!(
     " FROM identity, twin"
 );
 
+/// An identity was given the configurations 300, `Applied`, and 2, `Targeted`.
+const APPLIED: &[u8] = include_bytes!("../../../tests/golden/configuration-applied-v1.bin");
+
 /// A connection with one identity and its twin.
 fn one_row(
     settings: &IdentitySettings,
@@ -32,10 +35,9 @@ fn one_row(
     last: Option<Timestamp>,
 ) -> Connection {
     let db = Connection::open_in_memory().unwrap();
-    db.execute_batch(include_str!(
-        "../../../migrations/embedded/0001_first_light.sql"
-    ))
-    .unwrap();
+    for migration in MIGRATIONS {
+        db.execute_batch(migration).unwrap();
+    }
     let enabled = settings.status == Status::Enabled;
     let record = IdentityRecord::new(settings, T1).seal();
     db.execute(
@@ -44,6 +46,16 @@ fn one_row(
     )
     .unwrap();
     create_row(&db, KEY, document).unwrap();
+    db.execute_batch(
+        "INSERT INTO configuration VALUES
+             (2, 'it''s', 1, 1, 0, 0, x'', NULL), (300, 'cool', 1, 1, 0, 0, x'', NULL)",
+    )
+    .unwrap();
+    db.execute(
+        "INSERT INTO configuration_applied VALUES (?1, ?2)",
+        (KEY, APPLIED),
+    )
+    .unwrap();
     if let Some(at) = last {
         db.execute("INSERT INTO activity VALUES (?1, ?2)", (KEY, at.0))
             .unwrap();
@@ -66,6 +78,7 @@ fn settings(authentication: Authentication) -> IdentitySettings {
         edge: true,
         device_scope: Some("scope".into()),
         parent_scopes: vec!["above".into()],
+        managed_by: None,
     }
 }
 
@@ -122,6 +135,7 @@ fn contract_json(document: &TwinDocument) -> JsonValue {
         "x509Thumbprint": { "primaryThumbprint": null, "secondaryThumbprint": null },
         "modelId": "", "version": document.version, "capabilities": { "iotEdge": true },
         "deviceScope": "scope", "parentScopes": ["above"],
+        "configurations": { "cool": { "status": "Applied" }, "it's": { "status": "Targeted" } },
         "tags": document.tags,
         "properties": {
             "desired": section(&document.desired), "reported": section(&document.reported),
@@ -187,6 +201,7 @@ fn all_paths(document: &TwinDocument, json: &JsonValue) -> Vec<Path> {
     paths.extend(
         below(&JsonValue::Object(document.tags.clone())).map(|k| Path::Section(Section::Tags, k)),
     );
+    paths.extend(below(&json["configurations"]).map(Path::Configurations));
     for (section, name, properties) in [
         (PropertySection::Desired, "desired", &document.desired),
         (PropertySection::Reported, "reported", &document.reported),
@@ -217,6 +232,12 @@ fn check_all_paths(document: &TwinDocument) {
         assert_eq!(twin.last_activity, T2);
         assert_eq!(twin.identity.key, row.key());
         assert_eq!(twin.identity.settings, settings(sas()));
+        let statuses = twin.configurations.iter();
+        let statuses = statuses.map(|(id, status)| (id.as_str(), status.as_str()));
+        assert_eq!(
+            statuses.collect::<Vec<_>>(),
+            [("cool", "Applied"), ("it's", "Targeted")]
+        );
     });
 }
 
@@ -279,6 +300,7 @@ fn thumbprints_and_missing_settings_are_null_or_undefined() {
         edge: false,
         device_scope: None,
         parent_scopes: Vec::new(),
+        managed_by: None,
     };
     let db = one_row(&plain_device, &TwinDocument::new(T1), None);
     let expected = [
@@ -307,10 +329,39 @@ fn thumbprints_and_missing_settings_are_null_or_undefined() {
 }
 
 #[test]
+fn a_configuration_that_went_shows_no_status() {
+    let document = TwinDocument::new(T1);
+    let db = one_row(&settings(sas()), &document, None);
+    let whole = Path::Configurations(Box::new([]));
+    let status = Path::Configurations(Box::new(["cool".into(), "status".into()]));
+    let shown = |wanted: [Option<JsonValue>; 2]| {
+        with_row(&db, |row| {
+            assert_eq!(
+                [&whole, &status].map(|path| plain(&row.value(path))),
+                wanted
+            );
+            assert!(row.fault().is_none());
+        });
+    };
+    let remove = |id: &str| {
+        db.execute("DELETE FROM configuration WHERE id = ?1", [id])
+            .unwrap();
+    };
+    remove("it's");
+    shown([
+        Some(json!({ "cool": { "status": "Applied" } })),
+        Some(json!("Applied")),
+    ]);
+    remove("cool");
+    shown([None, None]);
+}
+
+#[test]
 fn what_cannot_be_read_is_a_fault_and_not_an_answer() {
     for column in [
         "identity SET record = x'01'",
         "twin SET metadata = x'0102030405'",
+        "configuration_applied SET record = x'01'",
     ] {
         let db = one_row(&settings(sas()), &TwinDocument::new(T1), None);
         db.execute(&format!("UPDATE {column}"), []).unwrap();
@@ -319,6 +370,7 @@ fn what_cannot_be_read_is_a_fault_and_not_an_answer() {
             let paths = [
                 Path::Field(RootField::StatusReason),
                 Path::Metadata(PropertySection::Desired, Box::new([])),
+                Path::Configurations(Box::new(["cool".into()])),
             ];
             let answers = paths.map(|path| row.value(&path) == Value::Undefined);
             assert!(answers.contains(&true), "{column}");

@@ -26,6 +26,27 @@ fn calls_leave_in_order_of_ordinals_once_their_dispatch_is_durable() {
 }
 
 #[test]
+fn a_job_that_is_handed_over_twice_is_driven_once() {
+    let mut rig = Rig::new(BOUNDS);
+    rig.ready([1]);
+    rig.add(1, [1, 2]);
+    let batch = rig.begin().expect("a dispatch does not wait");
+    let again = JobResumed {
+        job: job(1),
+        ledger: Ledger::sealed([1, 2].into_iter().collect()),
+    };
+    rig.executor.add(again, &RoaringBitmap::new(), rig.now);
+    let results = rig.memory.journal(&batch, rig.now);
+    let mut left = rig.finish(batch, &results);
+    rig.ready([2]);
+    left.extend(rig.settle_down());
+    assert_eq!(ordinals(&left), [1, 2]);
+    rig.answer_all(left);
+    assert!(rig.is_ended(1));
+    rig.assert_empty();
+}
+
+#[test]
 fn a_small_job_does_not_wait_for_a_large_one() {
     let mut rig = Rig::new(BOUNDS);
     rig.ready(0..20_000);
@@ -82,6 +103,33 @@ fn one_turn_is_not_the_whole_batch() {
         (count(1), count(2), count(3)),
         (2 * TURN_DISPATCHES - 2, TURN_DISPATCHES, 2)
     );
+}
+
+#[test]
+fn what_is_allowed_is_shared_in_turns() {
+    let mut rig = Rig::new(BOUNDS);
+    for job in 1..=3 {
+        rig.add(job, 100..200);
+    }
+    rig.ready(100..200);
+    assert_eq!(rig.executor.wishes(), (300, 3));
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        CallId { term: TERM, number }
+    };
+    assert_eq!(rig.executor.choose(0, &mut next), 0);
+    assert_eq!(rig.executor.choose(9, &mut next), 9);
+    // Fewer than jobs: the next ones go on where these ended.
+    assert_eq!(rig.executor.choose(2, &mut next), 2);
+    assert_eq!(rig.executor.choose(1, &mut next), 1);
+    let batch = rig.executor.take_batch(rig.now).expect("calls do not wait");
+    let each: Vec<_> = batch
+        .iter()
+        .map(|records| records.dispatched.len())
+        .collect();
+    assert_eq!(each, [4, 4, 4]);
+    assert_eq!(rig.executor.wishes(), (288, 3));
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! Brings all numbers of a node together when somebody asks for them.
+
+use fanfare_hub::{
+    Hub,
+    ids::Space,
+    ports::measures::{MeasuredStore, StoreMeasures, StoreReading},
+};
+
+use super::{
+    counts::{COUNTS, RequestCounts, SIGN_IN_RESULTS},
+    metrics::*,
+    page::Page,
+    process,
+};
+
+/// Where the numbers are.
+pub struct Sources<'a> {
+    /// The node's services.
+    pub hub: &'a Hub,
+    /// Its store.
+    pub store: &'a dyn MeasuredStore,
+    /// Its service API.
+    pub requests: &'a RequestCounts,
+}
+
+/// Every metric in Prometheus' text form. What the store cannot tell at the moment is left out.
+pub async fn scrape(sources: Sources<'_>) -> String {
+    let reading = sources.store.reading().await.map_err(|error| {
+        tracing::warn!(%error, "the store's own numbers are missing from the metrics");
+    });
+    let mut page = Page::default();
+    write_process(&mut page, sources.hub);
+    write_devices(&mut page, sources.hub);
+    write_requests(&mut page, sources.requests);
+    write_jobs(&mut page, &sources, reading.as_ref().ok());
+    write_store(&mut page, sources.store.measures(), reading.as_ref().ok());
+    page.finish()
+}
+
+fn write_process(page: &mut Page, hub: &Hub) {
+    page.number(&BUILD, &[env!("CARGO_PKG_VERSION")], 1);
+    page.number(&TERM, &[], hub.methods.term().0);
+    let Some(process) = process::read() else {
+        return;
+    };
+    page.number(&PROCESS_START, &[], process.started);
+    page.number(&PROCESS_CPU, &[], process.cpu);
+    page.number(&PROCESS_MEMORY, &[], process.memory);
+    page.number(&PROCESS_FILES, &[], process.files);
+    let files_max = process.files_max.map(|max| max.to_string());
+    page.number(
+        &PROCESS_FILES_MAX,
+        &[],
+        files_max.as_deref().unwrap_or("+Inf"),
+    );
+}
+
+fn write_devices(page: &mut Page, hub: &Hub) {
+    let counts = &COUNTS;
+    page.number(&CONNECTIONS, &["https"], counts.https.get());
+    page.number(&CONNECTIONS, &["mqtt"], counts.mqtt.get());
+    let spaces = [("devices", Space::Devices), ("modules", Space::Modules)];
+    for (name, space) in spaces {
+        page.number(&CONNECTED, &[name], hub.presence.connected_count(space));
+    }
+    for (result, count) in SIGN_IN_RESULTS.iter().zip(&counts.sign_ins) {
+        page.number(&SIGN_INS, &[result], count.get());
+    }
+    page.number(&MQTT_PACKETS, &["in"], counts.packets_in.get());
+    page.number(&MQTT_PACKETS, &["out"], counts.packets_out.get());
+    page.number(&MQTT_BYTES, &["in"], counts.bytes_in.get());
+    page.number(&MQTT_BYTES, &["out"], counts.bytes_out.get());
+    page.number(&TELEMETRY, &[], counts.telemetry.get());
+}
+
+fn write_requests(page: &mut Page, requests: &RequestCounts) {
+    let routes: Vec<_> = requests.read().collect();
+    for route in &routes {
+        for (status, count) in &route.statuses {
+            page.number(&REQUESTS, &[route.method, route.route, status], count);
+        }
+    }
+    for route in &routes {
+        page.histogram(&REQUEST_TIME, &[route.method, route.route], &route.took);
+    }
+}
+
+fn write_jobs(page: &mut Page, sources: &Sources<'_>, reading: Option<&StoreReading>) {
+    let (hub, store) = (sources.hub, sources.store.measures());
+    for (state, count) in reading.into_iter().flat_map(|reading| &reading.jobs) {
+        page.number(&JOBS, &[state], count);
+    }
+    for (outcome, count) in store.ended.read() {
+        page.number(&ENDED, &[outcome], count);
+    }
+    page.number(&CALLS, &["job"], hub.engine.calls_in_flight.get());
+    page.number(&CALLS, &["direct"], hub.methods.waiting());
+    page.histogram(&TARGET_SET_TIME, &[], &hub.engine.target_set.read());
+    page.histogram(&DISPATCHES, &[], &store.dispatches.read());
+    page.histogram(&SETTLEMENTS, &[], &store.settlements.read());
+    let Some(reading) = reading else { return };
+    for (state, count) in &reading.transfers {
+        page.number(&TRANSFERS, &[state], count);
+    }
+    page.number(&CONFIGURATIONS, &[], reading.configurations);
+    page.number(&CONFIGURATION_MARKS, &[], reading.configuration_marks);
+}
+
+fn write_store(page: &mut Page, store: &StoreMeasures, reading: Option<&StoreReading>) {
+    page.number(&COMMITS, &[], store.commits.get());
+    page.histogram(&COMMIT_TIME, &[], &store.commit.read());
+    page.number(&ROWS_SCANNED, &[], store.rows_scanned.get());
+    let Some(reading) = reading else { return };
+    page.number(&STORE_BYTES, &["data"], reading.file_bytes);
+    page.number(&STORE_BYTES, &["log"], reading.log_bytes);
+    let [interactive, background] = reading.writes_waiting;
+    page.number(&STORE_WAITING, &["interactive"], interactive);
+    page.number(&STORE_WAITING, &["background"], background);
+    page.number(&STORE_WAITING, &["read"], reading.reads_waiting);
+}
