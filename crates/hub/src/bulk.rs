@@ -1,8 +1,9 @@
 //! Many changes of identities and twins in one call: in the order given, each failing alone.
 //!
-//! Neighbouring changes of the registry are one commit; neighbouring changes of different twins are under way
-//! together, so that the store can group them. A change always sees what those before it did. Connected
-//! devices and modules hear of desired properties as soon as a run of neighbours is durable.
+//! Neighbouring changes of the registry are one commit, or a few where many modules go; neighbouring
+//! changes of different twins are under way together, so that the store can group them. A change always sees
+//! what those before it did. Connected devices and modules hear of desired properties as soon as a run of
+//! neighbours is durable.
 
 use std::collections::HashSet;
 

@@ -22,8 +22,8 @@ pub struct Sessions {
 /// Who signed in, looked at again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Again {
-    /// As before, with the session as it is now.
-    Same(Option<Session>),
+    /// As before, with session and versions as they are now.
+    Same(Box<SignIn>),
     /// There, but not as it signed in.
     Changed,
     /// Not there any more.
@@ -52,7 +52,7 @@ impl Sessions {
         // What its device may do counts as well.
         let is_same = now.identity.etag == then.etag && now.device_enabled == known.device_enabled;
         Ok(match is_same {
-            true => Again::Same(now.session),
+            true => Again::Same(Box::new(now)),
             false => Again::Changed,
         })
     }

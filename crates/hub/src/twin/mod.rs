@@ -148,7 +148,9 @@ impl Twins {
         TwinView { twin, presence }
     }
 
-    async fn tell_all(&self, key: IdentityKey, id: &IdentityId) {
+    /// Sends the whole section to a listening device that was told an older version. A failure is left to
+    /// the sweep.
+    pub async fn tell_all(&self, key: IdentityKey, id: &IdentityId) {
         match self.store.twin_get(id).await {
             Ok(Some(twin)) if twin.identity.key == key => {
                 let notice = whole_notice(&twin.document.desired);

@@ -205,18 +205,17 @@ impl Admitted {
             calls: self.session.wants_calls(),
             desired: self.session.wants_desired(),
         };
+        if adopted.desired_begins {
+            self.place.link.listen();
+            let known = self.twin(hub).desired_begins().await;
+            known.map_err(|_| Over::Deleted)?;
+        }
         self.place.link.adopt(&reply, wants);
         if adopted.ready {
             hub.presence.ready(key, connection);
         }
         if adopted.unready {
             hub.presence.not_ready(key, connection);
-        }
-        if adopted.desired_begins {
-            self.twin(hub)
-                .desired_begins()
-                .await
-                .map_err(|_| Over::Deleted)?;
         }
         Ok(())
     }

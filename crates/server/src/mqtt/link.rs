@@ -54,6 +54,8 @@ struct Desired {
     /// The version it was told last on this connection, by a notice or an answer; for one that listened
     /// before, the version at its connect.
     told: Option<u64>,
+    /// The newest version that could not be told because CONNACK was not sent.
+    missed: u64,
 }
 
 /// What became of the answer to a twin GET.
@@ -91,20 +93,28 @@ impl DeviceLink {
         }
     }
 
-    /// Sends CONNACK and lets everything else follow. `desired_version` is the one in the store.
-    pub(super) fn welcome(&self, connack: &[u8], wants: Wants, desired_version: u64) {
+    /// Sends CONNACK and lets everything else follow. `desired_version` is the one in the store when it was
+    /// first looked at. Says whether a listening device missed a later one.
+    pub(super) fn welcome(&self, connack: &[u8], wants: Wants, desired_version: u64) -> bool {
         let mut state = self.lock();
         if self.write(&mut state, &[connack]) {
             state.takes_calls = wants.calls;
             state.desired.listens = wants.desired;
             state.desired.told = wants.desired.then_some(desired_version);
         }
+        wants.desired && state.desired.missed > desired_version
     }
 
     /// Sends a packet; lost when the connection is over.
     pub(super) fn send(&self, packet: &[u8]) {
         let mut state = self.lock();
         self.write(&mut state, &[packet]);
+    }
+
+    /// Lets changes of desired properties through, before SUBACK says so: what is committed after it must
+    /// not pass for something the device knows.
+    pub(super) fn listen(&self) {
+        self.lock().desired.listens = true;
     }
 
     /// Sends SUBACK or UNSUBACK, and from then on what the session wants.
@@ -255,6 +265,7 @@ impl Link for DeviceLink {
     fn desired(&self, notice: &DesiredNotice) -> DesiredDelivery {
         let mut state = self.lock();
         if !state.desired.listens || state.cut.is_some() {
+            state.desired.missed = state.desired.missed.max(notice.version);
             return DesiredDelivery::NotNeeded;
         }
         // Told nothing yet: the session is just finding out where the store stands.

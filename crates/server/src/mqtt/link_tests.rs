@@ -166,14 +166,51 @@ async fn a_device_that_begins_to_listen_hears_what_it_missed_since_its_get() {
         if let Some(version) = known {
             link.twin_answer(&answer, &full(version));
         }
-        link.adopt(&[0x90, 3, 0, 7, 0], listens);
+        link.listen();
         assert_eq!(link.desired_sent(), Some(known.unwrap_or(0)));
         link.desired_known(&full(6));
         assert_eq!(link.desired_sent(), Some(6));
+        link.adopt(&[0x90, 3, 0, 7, 0], listens);
         link.close();
-        let heard = peer.topics().await;
-        let after_suback = heard.iter().skip_while(|topic| *topic != "90").skip(1);
-        assert_eq!(after_suback.cloned().collect::<Vec<_>>(), sent);
+        let mut heard = peer.topics().await;
+        heard.retain(|topic| !["20", "90", "get"].contains(&topic.as_str()));
+        assert_eq!(heard, sent);
+    }
+}
+
+#[tokio::test]
+async fn what_changes_between_subscribe_and_suback_is_told() {
+    let (link, peer) = link().await;
+    let wants = |desired| Wants {
+        calls: false,
+        desired,
+    };
+    link.welcome(&[0x20, 2, 0, 0], wants(false), 3);
+    link.listen();
+    // A patch is no use to a device of which nobody knows yet what it knows: the whole section follows.
+    assert_eq!(link.desired(&patch(4)), DesiredDelivery::Gap);
+    assert_eq!(link.desired(&full(4)), DesiredDelivery::Sent);
+    link.desired_known(&full(4));
+    link.adopt(&[0x90, 3, 0, 7, 0], wants(true));
+    assert_eq!(link.desired(&patch(5)), DesiredDelivery::Sent);
+    link.close();
+    let heard = peer.topics().await;
+    assert_eq!(
+        heard[1..],
+        [desired_topic(4), "90".into(), desired_topic(5)]
+    );
+}
+
+#[tokio::test]
+async fn a_change_before_connack_is_noted_as_missed() {
+    let wants = |desired| Wants {
+        calls: false,
+        desired,
+    };
+    for (listens, changed, missed) in [(true, 4, true), (true, 3, false), (false, 4, false)] {
+        let (link, _peer) = link().await;
+        assert_eq!(link.desired(&patch(changed)), DesiredDelivery::NotNeeded);
+        assert_eq!(link.welcome(&[0x20, 2, 0, 0], wants(listens), 3), missed);
     }
 }
 

@@ -184,6 +184,7 @@ async fn admit(
     };
     let link = DeviceLink::new(claim.id.clone(), outgoing, hub.clock.now());
     let place = Place::take(&door.gateway, known.identity.key, link);
+    let known_version = known.desired_version;
     if let Err(code) = settle(door, &claim, &mut known).await {
         count_refusal(code);
         place.link.send(&codec::encode(refusal(code)));
@@ -203,7 +204,11 @@ async fn admit(
         calls: session.wants_calls(),
         desired: session.wants_desired(),
     };
-    place.link.welcome(&connack, wants, known.desired_version);
+    // A change that was committed during the sign-in is told after it, not taken for known.
+    let missed = place.link.welcome(&connack, wants, known_version);
+    if missed || (wants.desired && known.desired_version > known_version) {
+        hub.twins.tell_all(place.key, &claim.id).await;
+    }
     COUNTS.sign_in(SignInResult::Accepted);
     Some(Box::new(Admitted {
         incoming,
@@ -257,7 +262,7 @@ async fn settle(door: &Door, claim: &Claim, known: &mut SignIn) -> Result<(), Co
         sessions, presence, ..
     } = &*door.gateway.hub;
     match sessions.again(known).await {
-        Ok(Again::Same(session)) => known.session = session,
+        Ok(Again::Same(now)) => *known = *now,
         // Nobody else will: it was deleted before presence knew it.
         Ok(Again::Gone) => {
             presence.forget(known.identity.key);

@@ -306,6 +306,8 @@ async fn jobs_and_configurations_go_where_another_is_applied(disk: &Disk) {
 async fn a_condition_that_undoes_itself_rests(disk: &Disk) {
     let rig = disk.start(T0);
     rig.create(&["a"]).await;
+    // The pass of the start is over, so that the one of the change is the only one.
+    rig.settle().await;
     let condition = "NOT IS_DEFINED(properties.desired.place)";
     put(&rig, "odd", settings(&floor(3), condition, 1)).await;
     holds(&rig, "a", &json!({"place": {"floor": 3}})).await;

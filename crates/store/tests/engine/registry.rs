@@ -8,7 +8,7 @@ use fanfare_hub::{
     json::JsonText,
     limits,
     method::{MethodCall, MethodError},
-    ports::store::{RegistryStore as _, Session},
+    ports::store::{RegistryStore as _, Session, SignIn},
     presence::{CutReason, Link as _},
     registry::{
         AuthenticationRequest, IdentityRequest, IdentityWrite, KeyRenewal, Precondition, Status,
@@ -156,7 +156,11 @@ async fn a_sign_in_sees_what_was_kept_and_changed_meanwhile(disk: &Disk) {
         .await
         .expect("the store works");
     let again = async |known| sessions.again(known).await.expect("the store works");
-    assert_eq!(again(&known).await, Again::Same(kept));
+    let seen = SignIn {
+        session: kept,
+        ..known.clone()
+    };
+    assert_eq!(again(&known).await, Again::Same(Box::new(seen)));
     rig.set_status("a", Status::Disabled).await;
     assert_eq!(again(&known).await, Again::Changed);
     rig.set_status("a", Status::Enabled).await;
