@@ -376,9 +376,12 @@ async fn a_call_to_a_closed_link_waits_for_the_next_connection(disk: &Disk) {
     rig.create(&["a"]).await;
     let closed = rig.connect("a", false);
     closed.close();
+    let begun = rig.store.commits();
     rig.schedule("j", "*", method("lock")).await;
-    rig.until("the seal", async || rig.job("j").await.sealed())
-        .await;
+    rig.until("acceptance, seal, dispatch and withdrawal", async || {
+        (rig.store.commits() >= begun + 4).then_some(())
+    })
+    .await;
     rig.settle().await;
     let commits = rig.store.commits();
     rig.settle().await;
