@@ -114,8 +114,10 @@ impl Assignment {
         desired: &Object,
     ) -> Result<Option<TwinPatch>, TwinError> {
         let mut wanted = desired.clone();
-        for path in before.iter().filter(|path| !self.touches(path)) {
-            take_back(&mut wanted, path.keys());
+        for path in before {
+            if !self.touches(path) || self.is_below_an_empty_object(path) {
+                take_back(&mut wanted, path.keys());
+            }
         }
         for (path, value) in &self.leaves {
             match value {
@@ -126,6 +128,13 @@ impl Assignment {
         difference(desired, &wanted)
             .map(|members| TwinPatch::new(SectionPatch::Absent, SectionPatch::Merge(members)))
             .transpose()
+    }
+
+    /// Whether an empty object stands above this path. It keeps what is in an object, so what was written
+    /// there before does not go by itself.
+    fn is_below_an_empty_object(&self, path: &SettingPath) -> bool {
+        path.ancestors()
+            .any(|above| self.leaves.get(&above).is_some_and(Value::is_object))
     }
 
     /// Whether a setting stands at, above or below this path.

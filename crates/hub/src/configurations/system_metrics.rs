@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{configuration::Configuration, content::Content};
+use crate::query::{Condition, Source};
 
 /// Identities that match.
 pub const TARGETED: &str = "targetedCount";
@@ -44,9 +45,8 @@ pub fn queries(configuration: &Configuration, content: &Content) -> BTreeMap<&'s
             (APPLIED, agent),
         ]);
     }
-    let is_of_modules = condition
-        .get(.."from devices.modules".len())
-        .is_some_and(|start| start.eq_ignore_ascii_case("from devices.modules"));
+    let is_of_modules =
+        Condition::parse(condition).is_ok_and(|parsed| parsed.source() == Source::Modules);
     let targeted = match condition {
         "" => String::new(),
         "*" => "select deviceId from devices".to_owned(),

@@ -224,10 +224,13 @@ fn without_password(base: &str) -> String {
     }
 }
 
-/// Everything in a signed query may be seen but the signature itself.
+/// Everything in a signed query may be seen but the signature itself. A name that is percent-encoded may be
+/// its name.
 fn without_value(parameter: &str) -> String {
     match parameter.split_once('=') {
-        Some((name, _)) if name.eq_ignore_ascii_case("sig") => format!("{name}=***"),
+        Some((name, _)) if name.eq_ignore_ascii_case("sig") || name.contains('%') => {
+            format!("{name}=***")
+        }
         _ => parameter.to_owned(),
     }
 }
@@ -352,6 +355,10 @@ mod tests {
             (
                 "http://127.0.0.1:1/a/c?SIG=s3cret",
                 "http://127.0.0.1:1/a/c?SIG=***",
+            ),
+            (
+                "https://host/a/c?%73ig=s3cret",
+                "https://host/a/c?%73ig=***",
             ),
             ("https://me:s3cret@host/c", "https://***@host/c"),
             ("file:a/b", "file:a/b"),

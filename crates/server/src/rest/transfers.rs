@@ -131,6 +131,18 @@ fn requested(request: TransferJobRequest) -> Result<TransferRequest, Refusal> {
             BlobName::configurations,
         )?),
     };
+    let (Direction::Export {
+        blob: identities, ..
+    }
+    | Direction::Import {
+        blob: identities, ..
+    }) = &direction;
+    // compat: XFER-3
+    if configurations.as_ref() == Some(identities) {
+        return Err(Refusal::invalid(
+            "configurationsBlobName names the blob of the identities, it must be another one",
+        ));
+    }
     Ok(TransferRequest {
         direction,
         authentication: request.storage_authentication_type.map(|way| match way {

@@ -354,7 +354,7 @@ async fn modules_are_given_what_is_for_them() {
     hub.done("PUT", "/configurations/edge", for_edge()).await;
     let module = json!({
         "content": {"moduleContent": {"properties.desired.speed": 7}},
-        "targetCondition": "FROM devices.modules WHERE tags.kind = 'fan'",
+        "targetCondition": "FROM  devices.modules WHERE tags.kind = 'fan'",
     });
     hub.done("PUT", "/configurations/fans", module).await;
     until(&hub, "/configurations/edge", |shown| {

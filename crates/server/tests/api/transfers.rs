@@ -483,6 +483,12 @@ async fn a_request_that_cannot_be_is_refused_at_once() {
             "outputBlobContainerUri: the scheme",
         ),
         (
+            json!({"type": "export", "outputBlobContainerUri": "file:a", "includeConfigurations": true,
+                "configurationsBlobName": "devices.txt"}),
+            "ArgumentInvalid",
+            "configurationsBlobName",
+        ),
+        (
             json!({"type": "export", "outputBlobContainerUri": "file:a", "outputBlobName": "../b"}),
             "ArgumentInvalid",
             "outputBlobName",

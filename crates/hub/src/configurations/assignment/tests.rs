@@ -108,6 +108,12 @@ fn what_nobody_writes_any_more_goes_and_its_neighbours_stay() {
         after(&new, &before, &twin),
         json!({"a": {"x": 5}, "b": {"d": 1}, "c": {}})
     );
+    let emptied = of(&[(3, &settings(json!({"properties.desired.a": {}})))]);
+    assert_eq!(
+        after(&emptied, &before, &touched),
+        json!({"a": {"mine": 1}, "c": {}})
+    );
+    assert_eq!(after(&emptied, &before, &twin), json!({"a": {}, "c": {}}));
 }
 
 #[test]
