@@ -168,3 +168,32 @@ async fn a_scan_of_named_devices_waits_for_no_long_one() {
         scanning.await.unwrap().unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_scan_that_panics_takes_no_reader_along() {
+    use contract::create;
+    use fanfare_hub::{
+        ids::Space,
+        ports::store::{IdentityRow, IdentityScan, Store, StoreError},
+    };
+
+    let folder = tempfile::tempdir().expect("the system's folder is writable");
+    let store = Embedded::open(&folder.path().join("store.db"));
+    let store: Arc<dyn Store> = Arc::new(store.expect("a scratch folder is writable"));
+    create(&store, &["a"]).await;
+    // More often than there are readers and places for scans.
+    for _ in 0..8 {
+        let scan = IdentityScan {
+            space: Space::Devices,
+            after: None,
+            devices: None,
+        };
+        let visit = |_: &dyn IdentityRow| panic!("a fault in whoever looks");
+        let scanned = store.identity_scan(scan, Box::new(visit)).await;
+        assert!(
+            matches!(scanned, Err(StoreError::Unavailable(_))),
+            "{scanned:?}"
+        );
+    }
+    assert_eq!(store.identity_count().await.unwrap().total, 1);
+}

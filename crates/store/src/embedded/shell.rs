@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -128,9 +129,17 @@ impl Shell {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _place = match self {
-            Self::Threads(threads) => Some(threads.scans.acquire().await.map_err(|_| closed())?),
+        let place = match self {
+            Self::Threads(threads) => {
+                let place = threads.scans.clone().acquire_owned().await;
+                Some(place.map_err(|_| closed())?)
+            }
             Self::Inline(_) => None,
+        };
+        let work = move |db: &Connection| {
+            // Given up when the scan ends, not when its caller goes.
+            let _place = place;
+            work(db)
         };
         self.read(work).await
     }
@@ -201,7 +210,7 @@ pub(crate) struct Threads {
     measures: Arc<StoreMeasures>,
     writes: Arc<Queue<Work>>,
     reads: Arc<Queue<ReadWork>>,
-    scans: Semaphore,
+    scans: Arc<Semaphore>,
     commits: Arc<AtomicU64>,
     checkpoints: Arc<Signal>,
     /// The writer comes last.
@@ -228,7 +237,12 @@ impl Threads {
             let (reads, db) = (reads.clone(), open_reader(path)?);
             joins.push(spawn("store-reader", move || {
                 while let Some(work) = reads.pop() {
-                    work(&db);
+                    // A fault in one read must not take the reader from all others; its caller hears that
+                    // the store did not answer, and its transaction ended when it unwound.
+                    let ran = catch_unwind(AssertUnwindSafe(|| work(&db)));
+                    if ran.is_err() {
+                        tracing::error!("a read of the store panicked");
+                    }
                 }
             }));
         }
@@ -241,7 +255,7 @@ impl Threads {
         joins.push(spawn("store-writer", move || {
             run_writer(core, &queue, &counter, &signal)
         }));
-        let scans = Semaphore::new(SCANS_AT_ONCE);
+        let scans = Arc::new(Semaphore::new(SCANS_AT_ONCE));
         Ok(Self {
             term,
             measures,
