@@ -38,7 +38,7 @@ use crate::{
         store::{DeviceJobRow, DeviceJobScan, DeviceJobState, IdentityRow, IdentityScan},
     },
     presence::Presence,
-    query::{Document, Query, QueryError, Selection, Source},
+    query::{Document, Path, Query, QueryError, Section, Selection, Source},
     twin::TwinView,
 };
 
@@ -162,7 +162,7 @@ impl Queries {
             bytes_max: limits::QUERY_HELD_BYTES_MAX,
         };
         let Filled { rows, next } = self.fill(frame).await?;
-        let shown = shown + rows.len() as u64;
+        let shown = shown.saturating_add(rows.len() as u64);
         let next = next.filter(|_| query.top().is_none_or(|top| shown < top));
         let continuation = next.map(|place| Continuation { place, shown }.to_text(&query));
         Ok(Page { rows, continuation })
@@ -382,6 +382,16 @@ fn payload_bytes(row: &DeviceJobRow) -> usize {
         }) => payload.as_str().len(),
         _ => 0,
     }
+}
+
+/// Bytes that a twin shows in its sections, metadata included: more than all else of it.
+fn twin_bytes(row: &dyn Document) -> usize {
+    let mut text = Vec::new();
+    for section in [Section::Tags, Section::Desired, Section::Reported] {
+        let path = Path::Section(section, Box::default());
+        row.value(&path).write_json(&mut text);
+    }
+    text.len()
 }
 
 fn text_of(write: impl FnOnce(&mut Vec<u8>)) -> String {

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     Collect, Filled, Frame, PageError, Place, Queries, Row, Rows, Stretch, TooMuch, Whole,
-    WholeScan, continuation::push_place, payload_bytes, text_of,
+    WholeScan, continuation::push_place, payload_bytes, text_of, twin_bytes,
 };
 use crate::{
     ids::{DeviceId, Ordinal},
@@ -81,13 +81,10 @@ impl Ordered {
         if query.selection() != &Selection::Document || query.source() == Source::Jobs {
             return self.filled();
         }
-        let ranking = self.ranking.clone();
+        let (ranking, bytes_max) = (self.ranking.clone(), self.bytes_max);
         let (kept, last) = self.settle()?;
-        let chosen = Chosen::new(ranking, kept.into_values(), last.clone());
-        Ok(Filled {
-            rows: Rows::Twins(chosen.read(queries, &query).await?),
-            next: last.map(Place::Rank),
-        })
+        let chosen = Chosen::new(ranking, kept.into_values(), last, bytes_max);
+        chosen.read(queries, &query).await
     }
 
     /// The page, of rows that were kept as they are shown.
@@ -199,13 +196,21 @@ struct Chosen {
     devices: Vec<DeviceId>,
     /// The end of the page, if another follows.
     last: Option<Rank>,
-    twins: BTreeMap<Vec<u8>, TwinView>,
+    /// With their bytes.
+    twins: ByRank<(usize, TwinView)>,
+    bytes: usize,
+    bytes_max: usize,
     error: Option<StoreError>,
     rank: Vec<u8>,
 }
 
 impl Chosen {
-    fn new(ranking: Ranking, kept: impl Iterator<Item = Kept>, last: Option<Rank>) -> Self {
+    fn new(
+        ranking: Ranking,
+        kept: impl Iterator<Item = Kept>,
+        last: Option<Rank>,
+        bytes_max: usize,
+    ) -> Self {
         let (mut ordinals, mut devices) = (BTreeSet::new(), Vec::new());
         for kept in kept {
             if let Kept::Twin(ordinal, name) = kept {
@@ -219,14 +224,16 @@ impl Chosen {
             devices,
             last,
             twins: BTreeMap::new(),
+            bytes: 0,
+            bytes_max,
             error: None,
             rank: Vec::new(),
         }
     }
 
-    async fn read(self, queries: &Queries, query: &Arc<Query>) -> Result<Vec<TwinView>, PageError> {
+    async fn read(self, queries: &Queries, query: &Arc<Query>) -> Result<Filled, PageError> {
         if self.ordinals.is_empty() {
-            return Ok(Vec::new());
+            return Ok(self.filled());
         }
         let stretch = Stretch {
             after: None,
@@ -235,7 +242,29 @@ impl Chosen {
         let chosen = queries.scan(query, stretch, self).await?;
         match chosen.error {
             Some(error) => Err(PageError::Store(error)),
-            None => Ok(chosen.twins.into_values().collect()),
+            None => Ok(chosen.filled()),
+        }
+    }
+
+    fn filled(self) -> Filled {
+        let twins = self.twins.into_values().map(|(_, twin)| twin);
+        Filled {
+            rows: Rows::Twins(twins.collect()),
+            next: self.last.map(Place::Rank),
+        }
+    }
+
+    /// A page of very large twins is shorter than asked for.
+    fn keep(&mut self, bytes: usize, twin: TwinView) {
+        self.bytes += bytes;
+        let rank = self.rank.as_slice().into();
+        self.twins.insert(rank, (bytes, twin));
+        while self.bytes > self.bytes_max && self.twins.len() > 1 {
+            if let Some((_, (bytes, _))) = self.twins.pop_last() {
+                self.bytes -= bytes;
+            }
+            let last = self.twins.last_key_value();
+            self.last = last.map(|(rank, _)| rank.clone());
         }
     }
 }
@@ -260,8 +289,7 @@ impl Collect for Chosen {
         match whole.twin() {
             Ok(twin) => {
                 let presence = presence.view(twin.identity.key);
-                let view = TwinView { twin, presence };
-                self.twins.insert(self.rank.clone(), view);
+                self.keep(twin_bytes(row.document), TwinView { twin, presence });
                 ControlFlow::Continue(())
             }
             Err(error) => {

@@ -2,7 +2,9 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use super::{Collect, Filled, Frame, PageError, Place, Row, Rows, Whole, payload_bytes, text_of};
+use super::{
+    Collect, Filled, Frame, PageError, Place, Row, Rows, Whole, payload_bytes, text_of, twin_bytes,
+};
 use crate::{
     ids::{JobNumber, Ordinal},
     limits,
@@ -77,6 +79,7 @@ impl Plain {
                 }
             }
             (Rows::Twins(rows), Whole::Identity { row, presence }) => {
+                self.bytes += twin_bytes(*row);
                 let twin = row.twin()?;
                 let presence = presence.view(twin.identity.key);
                 rows.push(TwinView { twin, presence });

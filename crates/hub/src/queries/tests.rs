@@ -9,7 +9,7 @@ use super::{
     ordered::Ordered, plain::Plain,
 };
 use crate::{
-    ids::{IdentityKey, JobNumber, Ordinal, Space},
+    ids::{DeviceId, Etag, Generation, IdentityId, IdentityKey, JobNumber, Ordinal, Space},
     limits,
     ports::{
         StoreError,
@@ -17,6 +17,9 @@ use crate::{
     },
     presence::Presence,
     query::{Document, JsonDocument, Path, Query, Selection, Value},
+    registry::{Authentication, Identity, IdentitySettings, Status},
+    time::Timestamp,
+    twin::document::TwinDocument,
 };
 
 struct Fake<'d> {
@@ -39,7 +42,31 @@ impl IdentityRow for Fake<'_> {
     }
 
     fn twin(&self) -> Result<Twin, StoreError> {
-        Err(StoreError::Absent("a fake".to_owned()))
+        let name = DeviceId::parse("d").map_err(|_| StoreError::Absent("a fake".to_owned()))?;
+        Ok(Twin {
+            identity: Identity {
+                id: IdentityId {
+                    device: name,
+                    module: None,
+                },
+                key: self.key(),
+                generation: Generation(1),
+                etag: Etag(1),
+                settings: IdentitySettings {
+                    status: Status::Enabled,
+                    status_reason: None,
+                    authentication: Authentication::None,
+                    edge: false,
+                    device_scope: None,
+                    parent_scopes: Vec::new(),
+                    managed_by: None,
+                },
+                status_updated: Timestamp::NEVER,
+            },
+            document: TwinDocument::new(Timestamp::NEVER),
+            last_activity: Timestamp::NEVER,
+            configurations: Vec::new(),
+        })
     }
 }
 
@@ -111,6 +138,11 @@ fn groups_ordered_by_an_aggregate_have_a_bound() {
             (outcome, _) => panic!("{count} groups: {:?}", outcome.map(|filled| filled.rows)),
         }
     }
+    // What is nested too deeply to be parsed again is ordered all the same.
+    let deep = || (0..200).fold(json!(1), |inner, _| json!([inner]));
+    let mut page = grouped(text, 3, BYTES_MAX);
+    show(&mut page, [deep(), deep(), json!([1])]);
+    assert_eq!(raw(page.finish().unwrap().rows).len(), 2);
     // By their keys there may be any number.
     let text = "SELECT tags.x, COUNT() FROM devices GROUP BY tags.x ORDER BY x DESC";
     let mut page = grouped(text, 3, limits::QUERY_HELD_BYTES_MAX);
@@ -164,6 +196,17 @@ fn pages_of_very_large_rows_end_early() {
     show(&mut page, values());
     let error = page.finish().err().expect("it is too much");
     assert_eq!(error.to_string(), TooMuch::GroupBytes.to_string());
+}
+
+#[test]
+fn pages_of_very_large_twins_end_early() {
+    let large = || (0..150).map(|_| json!("x".repeat(64 * 1024)));
+    let held = BYTES_MAX / (64 * 1024);
+    let mut page = Plain::new(&frame("SELECT * FROM devices", 200, Place::Start)).unwrap();
+    show(&mut page, large());
+    let filled = page.finish().unwrap();
+    assert!(filled.next.is_some());
+    assert!((held * 9 / 10..=held + 1).contains(&filled.rows.len()));
 }
 
 #[test]

@@ -115,11 +115,18 @@ fn spell(value: &Value<'_>, out: &mut Vec<u8>) {
         Value::String(text) => spell_string(text, out),
         Value::Array(json) | Value::Object(json) => match json {
             Json::Tree(tree) => spell_tree(tree, out),
-            Json::Text(text) => {
-                let tree: JsonValue =
-                    serde_json::from_str(text).expect("values hold valid JSON texts");
-                spell_tree(&tree, out);
-            }
+            Json::Text(text) => match serde_json::from_str(text) {
+                Ok(tree) => spell_tree(&tree, out),
+                // The answer of a device, with what is around it, may be nested deeper than can be parsed.
+                Err(_) => {
+                    out.push(match value {
+                        Value::Array(_) => ARRAY,
+                        _ => OBJECT,
+                    });
+                    spell_string(text, out);
+                    out.push(END);
+                }
+            },
         },
     }
 }

@@ -5,7 +5,10 @@
 
 use axum::{
     body::Body,
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
 use fanfare_hub::{
@@ -300,7 +303,13 @@ pub(crate) fn written(mut response: Response, now: Timestamp) -> Response {
         Form::Nested(seconds) => ErrorBody::nested(refusal.code, &refusal.text, seconds, tracking),
     };
     *response.body_mut() = Body::from(body.to_json());
+    let is_throttled = response.status() == StatusCode::TOO_MANY_REQUESTS;
     let headers = response.headers_mut();
+    if is_throttled {
+        // Whoever refused may know better when to come again.
+        let soonest = HeaderValue::from_static("1");
+        headers.entry(RETRY_AFTER).or_insert(soonest);
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_JSON));
     headers.insert(
         HEADER_ERROR_CODE,

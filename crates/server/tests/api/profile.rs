@@ -60,6 +60,7 @@ async fn azure_s1_refuses_what_the_original_refuses() {
     let second = hub.ask("PUT", "/jobs/v2/second", twin_job("*")).await;
     let too_many = is(429, "ThrottlingMaxActiveJobCountExceeded");
     assert_eq!(refusal(&second), too_many);
+    assert_eq!(second.header("retry-after"), Some("1"));
     assert_eq!(second.json()["errorCode"], 429_004);
     let absent = hub.ask("GET", "/jobs/v2/second", Value::Null).await;
     assert_eq!(refusal(&absent), is(404, "JobNotFound"));

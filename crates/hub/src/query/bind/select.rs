@@ -200,7 +200,12 @@ impl Binder<'_> {
                         return self.refuse(item.span, message);
                     }
                 }
-                BoundColumn::Path(path) if distinct.is_some() && !paths.contains(path) => {
+                // One over the bound is enough to be refused, here or as no path of GROUP BY.
+                BoundColumn::Path(path)
+                    if distinct.is_some()
+                        && paths.len() <= GROUP_KEYS_MAX
+                        && !paths.contains(path) =>
+                {
                     paths.push(path.clone());
                 }
                 BoundColumn::Aggregate(_) | BoundColumn::Path(_) => {}
