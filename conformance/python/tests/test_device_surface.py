@@ -55,6 +55,23 @@ class Surface(Scene):
         client.disconnect()
         self.assertFalse(client.connected)
 
+    def renews(self, kind, resource, key):
+        """A client made from a token of short life asks for another, is given it, and goes on."""
+        # The SDK asks 120 s before the end.
+        client = kind.create_from_sastoken(token(resource, key, 123))
+        self.addCleanup(client.shutdown)
+        asked = Count()
+
+        def renew():
+            client.update_sastoken(token(resource, key))
+            asked.add()
+
+        client.on_new_sastoken_required = renew
+        client.connect()
+        client.send_message(Message("before"))
+        asked.wait_for(1)
+        client.send_message(Message("after"))
+
     def answer_one(self, client):
         request = client.receive_method_request("echo", timeout=20)
         client.send_method_response(MethodResponse.create_from_method_request(request, 200, request.payload))
@@ -110,20 +127,7 @@ class DeviceClients(Surface):
         """IoTHubDeviceClient.create_from_sastoken, IoTHubDeviceClient.update_sastoken, IoTHubDeviceClient.on_new_sastoken_required: a token made beforehand is replaced when asked for"""
         key = self.create("py-by-token")
         resource = f"{self.hub.address}/devices/py-by-token"
-        # The SDK asks 120 s before the end.
-        client = IoTHubDeviceClient.create_from_sastoken(token(resource, key, 123))
-        self.addCleanup(client.shutdown)
-        asked = Count()
-
-        def renew():
-            client.update_sastoken(token(resource, key))
-            asked.add()
-
-        client.on_new_sastoken_required = renew
-        client.connect()
-        client.send_message(Message("before"))
-        asked.wait_for(1)
-        client.send_message(Message("after"))
+        self.renews(IoTHubDeviceClient, resource, key)
 
 
 class ModuleClients(Surface):
@@ -170,18 +174,7 @@ class ModuleClients(Surface):
         """IoTHubModuleClient.create_from_sastoken, IoTHubModuleClient.update_sastoken, IoTHubModuleClient.on_new_sastoken_required: a token made beforehand is replaced when asked for"""
         key = self.make("py-module-token")
         resource = f"{self.hub.address}/devices/py-module-token/modules/m"
-        client = IoTHubModuleClient.create_from_sastoken(token(resource, key, 123))
-        self.addCleanup(client.shutdown)
-        asked = Count()
-
-        def renew():
-            client.update_sastoken(token(resource, key))
-            asked.add()
-
-        client.on_new_sastoken_required = renew
-        client.connect()
-        asked.wait_for(1)
-        client.send_message(Message("after"))
+        self.renews(IoTHubModuleClient, resource, key)
 
     def test_a_module_is_refused(self):
         """IoTHubModuleClient.connect, IoTHubModuleClient.patch_twin_reported_properties, refused: a wrong key, an illegal report"""
