@@ -42,7 +42,8 @@ pub enum IdError {
     },
 }
 
-fn checked(
+/// The text, if it has 1 to `max` characters, all allowed; the error says which character or length is wrong.
+pub(crate) fn checked(
     kind: &'static str,
     text: &str,
     max: usize,

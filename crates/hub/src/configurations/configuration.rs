@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
-    ids::{Etag, IdError},
+    ids::{self, Etag, IdError},
     json::JsonText,
     limits,
     time::Timestamp,
@@ -18,29 +18,11 @@ pub struct ConfigurationId(Arc<str>);
 impl ConfigurationId {
     /// Parses the text; the error says which character or length is wrong.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        let kind = "configuration id";
-        if text.is_empty() {
-            return Err(IdError::Empty { kind });
-        }
-        let is_allowed =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-+%_*!'".contains(c);
-        let bad = text.chars().enumerate().find(|(_, c)| !is_allowed(*c));
-        if let Some((at, character)) = bad {
-            return Err(IdError::Character {
-                kind,
-                character,
-                position: at + 1,
-                allowed: CHARACTERS,
-            });
-        }
-        if text.len() > limits::CONFIGURATION_ID_CHARS_MAX {
-            return Err(IdError::TooLong {
-                kind,
-                length: text.len(),
-                max: limits::CONFIGURATION_ID_CHARS_MAX,
-            });
-        }
-        Ok(Self(text.into()))
+        let max = limits::CONFIGURATION_ID_CHARS_MAX;
+        ids::checked("configuration id", text, max, CHARACTERS, |c| {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || "-+%_*!'".contains(c)
+        })
+        .map(Self)
     }
 
     /// The id as it came.

@@ -10,7 +10,7 @@ pub use super::ast::Aggregate;
 use super::document::Document;
 use super::order::OrderBy;
 use super::path::Path;
-use super::value::{Number, Value, write_string};
+use super::value::{Number, Value, write_object};
 
 /// One object per group.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,29 +130,17 @@ impl Groups {
 
     /// Appends the group's JSON object to `out`. What is undefined is left out.
     pub fn write_row(&self, group: &Group, out: &mut Vec<u8>) {
-        out.push(b'{');
-        let mut first = true;
-        for column in &self.columns {
-            let before = out.len();
-            if !first {
-                out.push(b',');
-            }
-            write_string(out, &column.key);
-            out.push(b':');
-            let is_written = match column.value {
-                GroupValue::Aggregate(place) => group.totals[place].value().write_json(out),
-                GroupValue::Key(place) => group.keys[place].as_deref().is_some_and(|text| {
-                    out.extend_from_slice(text.as_bytes());
-                    true
-                }),
-            };
-            if is_written {
-                first = false;
-            } else {
-                out.truncate(before);
-            }
-        }
-        out.push(b'}');
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| (&*column.key, &column.value));
+        write_object(out, columns, |value, out| match value {
+            GroupValue::Aggregate(place) => group.totals[*place].value().write_json(out),
+            GroupValue::Key(place) => group.keys[*place].as_deref().is_some_and(|text| {
+                out.extend_from_slice(text.as_bytes());
+                true
+            }),
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::document::Document;
 use super::path::Path;
-use super::value::write_string;
+use super::value::write_object;
 
 /// One object per row.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,21 +33,12 @@ impl Projection {
 
     /// Appends the row's JSON object to `out`. Columns that are undefined are left out.
     pub fn write_row<D: Document + ?Sized>(&self, document: &D, out: &mut Vec<u8>) {
-        out.push(b'{');
-        let mut first = true;
-        for column in &self.columns {
-            let before = out.len();
-            if !first {
-                out.push(b',');
-            }
-            write_string(out, &column.key);
-            out.push(b':');
-            if document.value(&column.path).write_json(out) {
-                first = false;
-            } else {
-                out.truncate(before);
-            }
-        }
-        out.push(b'}');
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| (&*column.key, &column.path));
+        write_object(out, columns, |path, out| {
+            document.value(path).write_json(out)
+        });
     }
 }

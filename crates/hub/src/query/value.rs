@@ -166,7 +166,31 @@ impl From<i64> for Value<'_> {
     }
 }
 
+/// Appends a JSON object of the members that `write` writes; one for which it says false is left out.
+pub(super) fn write_object<'k, T>(
+    out: &mut Vec<u8>,
+    members: impl IntoIterator<Item = (&'k str, T)>,
+    mut write: impl FnMut(T, &mut Vec<u8>) -> bool,
+) {
+    out.push(b'{');
+    let mut first = true;
+    for (key, value) in members {
+        let before = out.len();
+        if !first {
+            out.push(b',');
+        }
+        write_string(out, key);
+        out.push(b':');
+        if write(value, out) {
+            first = false;
+        } else {
+            out.truncate(before);
+        }
+    }
+    out.push(b'}');
+}
+
 /// Appends `text` as a JSON string.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
+fn write_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a string written to memory cannot fail");
 }
