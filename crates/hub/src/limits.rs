@@ -100,6 +100,15 @@ pub const TWIN_PAGES_AT_ONCE: usize = 2;
 /// Waiting jobs that one look at the store fetches. Ours.
 pub const JOB_DUE_BATCH: u32 = 256;
 
+/// Who may follow jobs as they change, on one node. Ours; each is a connection or a stream of one.
+pub const JOB_WATCHERS_MAX: usize = 2_000;
+/// The same for one job. Ours.
+pub const JOB_WATCHERS_OF_ONE_MAX: usize = 500;
+/// Shortest time between two looks at a job that is followed, and between two that one watcher sees. Ours.
+pub const JOB_WATCH_PAUSE: Duration = Duration::from_millis(200);
+/// Without any change a watcher looks this often, and says that it is still there. Ours.
+pub const JOB_WATCH_LOOK_EVERY: Duration = Duration::from_secs(15);
+
 /// Characters of a configuration's id. Contract.
 pub const CONFIGURATION_ID_CHARS_MAX: usize = 128;
 /// Configurations of a hub. Contract.

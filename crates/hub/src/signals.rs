@@ -1,10 +1,13 @@
-//! Hints to the scheduler and the job engine: they carry ids, never facts, and losing one costs latency
+//! Hints to the scheduler, the job engine and whoever watches a job: they carry ids, never facts, and losing one costs latency
 //! only, because the store decides and timers look again.
 //!
 //! The exception is a [`Hold`]: while it lives, no call of its job leaves this node, so that a cancel which
 //! was answered is never followed by a new call.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::sync::{Notify, watch};
 
@@ -20,6 +23,8 @@ pub struct JobSignals {
 struct Signals {
     accepted: Notify,
     engine: Notify,
+    /// Of each job that somebody watches, how many changes were told.
+    watched: Mutex<HashMap<JobNumber, watch::Sender<u64>>>,
     state: Mutex<SignalState>,
 }
 
@@ -40,6 +45,27 @@ impl JobSignals {
     /// A job ended: a place is free for one that waits, where there are places.
     pub(crate) fn job_ended(&self) {
         self.inner.accepted.notify_one();
+    }
+
+    /// A commit has changed these jobs: whoever watches them looks again. Costs a lock where nobody does.
+    pub(crate) fn jobs_changed(&self, jobs: impl IntoIterator<Item = JobNumber>) {
+        let watched = self.watched();
+        if watched.is_empty() {
+            return;
+        }
+        for changes in jobs.into_iter().filter_map(|job| watched.get(&job)) {
+            changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    /// From now on the changes of a job are counted; gives the count.
+    pub(crate) fn watch(&self, job: JobNumber) -> watch::Sender<u64> {
+        self.watched().entry(job).or_default().clone()
+    }
+
+    /// Nobody watches a job any more.
+    pub(crate) fn unwatch(&self, job: JobNumber) {
+        self.watched().remove(&job);
     }
 
     /// An identity was deleted.
@@ -87,6 +113,11 @@ impl JobSignals {
 
     pub(crate) fn take_canceled(&self) -> Vec<JobNumber> {
         std::mem::take(&mut self.lock().canceled)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<JobNumber, watch::Sender<u64>>> {
+        let watched = self.inner.watched.lock();
+        watched.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, SignalState> {

@@ -16,6 +16,15 @@ pub struct Access {
     policies: Vec<Policy>,
 }
 
+/// What a token proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// What its holder may do.
+    pub rights: Rights,
+    /// Until when.
+    pub until: Timestamp,
+}
+
 /// The credentials do not do. Says nothing more on purpose. compat: AUTH-13
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unauthorized")]
@@ -32,7 +41,7 @@ impl Access {
         self.hosts.iter().map(String::as_str)
     }
 
-    /// The rights that an `Authorization` value proves for the resource at `path` (decoded segments).
+    /// What an `Authorization` value proves for the resource at `path` (decoded segments).
     ///
     /// # Errors
     /// Whatever is wrong with it.
@@ -41,7 +50,7 @@ impl Access {
         authorization: &str,
         path: &[&str],
         now: Timestamp,
-    ) -> Result<Rights, Unauthorized> {
+    ) -> Result<Granted, Unauthorized> {
         let token = SasToken::parse(authorization).map_err(|_| Unauthorized)?;
         let policy = self.policy_of(&token).ok_or(Unauthorized)?;
         self.check(
@@ -50,7 +59,10 @@ impl Access {
             path,
             now,
         )?;
-        Ok(policy.rights)
+        Ok(Granted {
+            rights: policy.rights,
+            until: expiry(&token),
+        })
     }
 
     /// Until when a token lets an identity stay connected: signed with one of its keys, or by a policy
@@ -91,7 +103,7 @@ impl Access {
             };
             self.check(&token, &[primary.expose(), secondary.expose()], &path, now)?;
         }
-        Ok(Timestamp(token.expires_at().saturating_mul(1_000_000)).min(Timestamp::FAR_FUTURE))
+        Ok(expiry(&token))
     }
 
     fn policy_of(&self, token: &SasToken) -> Option<&Policy> {
@@ -118,6 +130,10 @@ impl Access {
             Unauthorized
         })
     }
+}
+
+fn expiry(token: &SasToken) -> Timestamp {
+    Timestamp(token.expires_at().saturating_mul(1_000_000)).min(Timestamp::FAR_FUTURE)
 }
 
 #[cfg(test)]
@@ -192,7 +208,11 @@ mod tests {
         let verify = |token: &str| access().verify_service(token, &["jobs", "v2", "j"], NOW);
         for key in [KEY, OTHER] {
             let rights = verify(&token("HUB.test:8443", key, Some("registryRead")));
-            assert_eq!(rights, Ok(Rights::REGISTRY_READ));
+            let granted = Granted {
+                rights: Rights::REGISTRY_READ,
+                until: Timestamp(1_900_000_300_000_000),
+            };
+            assert_eq!(rights, Ok(granted));
         }
         assert!(verify(&token("hub.test/jobs", KEY, Some("service"))).is_ok());
         for refused in [

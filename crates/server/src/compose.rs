@@ -204,7 +204,7 @@ impl Node {
     /// Stops within 10 s: dispatch at once, answers are awaited, all is committed.
     pub async fn stop(self) {
         tracing::info!("the hub is stopping");
-        self.rest.set_ready(false);
+        self.rest.stop();
         self.https.stop();
         self.hub.methods.close();
         self.engine.stop();

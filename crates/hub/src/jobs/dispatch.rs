@@ -322,6 +322,9 @@ impl Loop {
                 {
                     self.parts.signals.job_ended();
                 }
+                let changed = results.iter().map(|result| result.job);
+                let changed = changed.chain(done.over.iter().copied());
+                self.parts.signals.jobs_changed(changed);
                 let now = self.parts.clock.now();
                 let groups = self.executor.committed(done.batch, &results, now);
                 for job in done.over {

@@ -2,8 +2,8 @@
 //!
 //! The service here accepts, shows, cancels and lists. A job then lives in [`job`] (its states),
 //! `target` (its devices, taken once), [`scheduler`] (due, start, end), `twin_run` and [`execute`] (each
-//! device job, no faster than `pace` allows), with [`ledger`] as the account of who stands where. What is shown is what the store
-//! committed; nothing here answers from memory.
+//! device job, no faster than `pace` allows), with [`ledger`] as the account of who stands where; [`watch`]
+//! shows it while it changes. What is shown is what the store committed; nothing here answers from memory.
 
 mod dispatch;
 pub mod execute;
@@ -14,10 +14,14 @@ pub mod row;
 pub mod scheduler;
 mod target;
 mod twin_run;
+pub mod watch;
 
 use std::sync::Arc;
 
-use self::job::{Job, JobPlan, JobState, Operation};
+use self::{
+    job::{Job, JobPlan, JobState, Operation},
+    watch::Watches,
+};
 use crate::{
     ids::{JobId, Space},
     limits,
@@ -105,6 +109,7 @@ pub struct Jobs {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     signals: JobSignals,
+    watches: Watches,
     rules: JobRules,
 }
 
@@ -119,6 +124,7 @@ impl Jobs {
         Self {
             store,
             clock,
+            watches: Watches::new(signals.clone()),
             signals,
             rules,
         }
@@ -201,6 +207,7 @@ impl Jobs {
         match canceled.map_err(fail)? {
             JobCanceled::Done(job) => {
                 hold.cancel();
+                self.signals.jobs_changed([job.number]);
                 if self.rules.active_max.is_some() {
                     self.signals.job_ended();
                 }

@@ -71,6 +71,7 @@ struct Starts {
     places: Arc<Semaphore>,
     /// Jobs under way at once, if that is bounded.
     active_max: Option<u32>,
+    signals: JobSignals,
     measures: Arc<EngineMeasures>,
 }
 
@@ -109,6 +110,7 @@ impl Scheduler {
             twins,
             pages: Arc::new(Semaphore::new(limits::TWIN_PAGES_AT_ONCE)),
             pace: pace.clone(),
+            signals: signals.clone(),
         };
         let dispatch = Dispatch {
             store: store.clone(),
@@ -131,6 +133,7 @@ impl Scheduler {
             method_jobs,
             places: Arc::new(Semaphore::new(limits::JOB_STARTS_AT_ONCE)),
             active_max: rules.active_max,
+            signals: signals.clone(),
             measures,
         };
         Self {
@@ -382,7 +385,9 @@ impl Starts {
         if let Some(job) = waiting {
             let _place = self.places.acquire().await;
             let began = self.clock.now();
-            match target::take(&self.store, &self.clock, &self.presence, job).await {
+            let taken = target::take(&self.store, &self.clock, &self.presence, job).await;
+            self.signals.jobs_changed([number]);
+            match taken {
                 Ok(job) if job.is_running() => self.note_start(&job, began),
                 Ok(_) => return Ok(None),
                 Err(TargetError::Store(error)) => return Err(error),
@@ -391,6 +396,7 @@ impl Starts {
                     self.store
                         .job_fail(number, term, error.to_string(), now)
                         .await?;
+                    self.signals.jobs_changed([number]);
                     return Ok(None);
                 }
             }
@@ -416,7 +422,9 @@ impl Starts {
         tracing::error!(job.number = number.0, reason, "a job is corrupt and fails");
         let (term, now) = (self.store.term(), self.clock.now());
         let text = format!("what is stored of the job is corrupt: {reason}");
-        match self.store.job_fail(number, term, text, now).await {
+        let failed = self.store.job_fail(number, term, text, now).await;
+        self.signals.jobs_changed([number]);
+        match failed {
             // Not even its row can be read: it is left as it lies.
             Ok(_) | Err(StoreError::Absent(_) | StoreError::Corrupt(_)) => Ok(()),
             Err(error) => Err(error),

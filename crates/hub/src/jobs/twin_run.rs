@@ -15,7 +15,7 @@ use super::{
 use crate::{
     limits,
     ports::{Clock, Store, StoreError, store::JobResumed},
-    signals::stopped,
+    signals::{JobSignals, stopped},
     twin::{PatchText, Twins},
 };
 
@@ -29,6 +29,8 @@ pub(super) struct TwinRuns {
     pub(super) pages: Arc<Semaphore>,
     /// How fast devices may be taken, if that is bounded.
     pub(super) pace: Option<Arc<Pace>>,
+    /// To tell whoever watches a job.
+    pub(super) signals: JobSignals,
 }
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -93,6 +95,7 @@ impl TwinRuns {
             let now = self.clock.now();
             if now >= job.deadline() {
                 self.store.job_close(job.number, term, now).await?;
+                self.signals.jobs_changed([job.number]);
                 return Ok(());
             }
             let done = self
@@ -100,6 +103,7 @@ impl TwinRuns {
                 .job_twin_page(job.number, term, page.clone(), now)
                 .await?;
             drop(turn);
+            self.signals.jobs_changed([job.number]);
             for (key, change) in &done.changes {
                 self.twins.tell(*key, &text.notice(change)).await;
             }
@@ -118,7 +122,9 @@ impl TwinRuns {
         tracing::error!(job.id = %job.id, reason, "a twin job is corrupt and fails");
         let (term, now) = (self.store.term(), self.clock.now());
         let text = format!("what is stored of the job is corrupt: {reason}");
-        match self.store.job_fail(job.number, term, text, now).await {
+        let failed = self.store.job_fail(job.number, term, text, now).await;
+        self.signals.jobs_changed([job.number]);
+        match failed {
             // Not even its row can be read: it is left as it lies.
             Ok(_) | Err(StoreError::Absent(_) | StoreError::Corrupt(_)) => Ok(()),
             Err(error) => Err(error),

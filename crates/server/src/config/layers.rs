@@ -84,4 +84,4 @@ impl Provider for Given {
 }
 
 /// Variables of that prefix that other programs of ours read.
-const NOT_SETTINGS: [&str; 3] = ["CONFIG", "CONNECTION_STRING", "BIN"];
+const NOT_SETTINGS: [&str; 4] = ["CONFIG", "CONNECTION_STRING", "BIN", "HUB"];

@@ -42,6 +42,7 @@ fn each_layer_overrides_the_one_below() {
         ("FANFARE_MQTTS_PORT", "21"),
         ("FANFARE_BIND", "127.0.0.2, ::1"),
         ("FANFARE_CONNECTION_STRING", "not a setting"),
+        ("FANFARE_HUB", "nor is this"),
         ("HTTPS_PORT", "9"),
     ]);
     let config = Config::from_layers(flags, variables).unwrap();

@@ -18,6 +18,7 @@ use fanfare_hub::{
     Hub,
     access::{Action, Rights},
     ids::{DeviceId, IdentityId, ModuleId},
+    time::Timestamp,
 };
 use fanfare_wire::{
     decode,
@@ -37,6 +38,8 @@ use crate::auth::Unauthorized;
 pub(crate) struct Proven {
     /// What its token allows.
     pub(crate) rights: Rights,
+    /// Until when it does.
+    pub(crate) until: Timestamp,
     /// How large its body may be, in bytes.
     pub(crate) body_max: usize,
     /// Whether the route belongs to the contract, which has versions.
@@ -46,6 +49,7 @@ pub(crate) struct Proven {
 /// A request that may be served.
 pub(crate) struct Call {
     rights: Rights,
+    until: Timestamp,
     version: Option<ApiVersion>,
     path: Vec<(Arc<str>, String)>,
     parameters: Vec<(String, String)>,
@@ -99,6 +103,7 @@ impl Call {
         let body = read_body(body, proven.body_max).await?;
         Ok(Self {
             rights: proven.rights,
+            until: proven.until,
             version,
             path,
             parameters,
@@ -224,6 +229,11 @@ impl Call {
     /// The version asked for; the oldest for routes without one.
     pub(crate) fn version(&self) -> ApiVersion {
         self.version.unwrap_or(ApiVersion::CLASSIC_ERRORS_LAST)
+    }
+
+    /// Until when the caller's token holds.
+    pub(crate) fn until(&self) -> Timestamp {
+        self.until
     }
 
     /// How long the body is.

@@ -14,7 +14,7 @@ use axum::{
 use fanfare_hub::{
     configurations::{ApplyError, ConfigurationError},
     ids::IdentityId,
-    jobs::{CancelError, ScheduleError},
+    jobs::{CancelError, ScheduleError, watch::WatchError},
     method::MethodError,
     ports::{StoreError, store::TwinWriteError},
     queries::PageError,
@@ -270,6 +270,19 @@ impl From<CancelError> for Refusal {
                 error.to_string(),
             ),
             CancelError::Store { source, .. } => source.into(),
+        }
+    }
+}
+
+impl From<WatchError> for Refusal {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Absent(id) => Self::no_job(id.as_str()),
+            // compat: JOB-61
+            WatchError::TooMany { .. } => {
+                Self::new(ErrorCode::ThrottlingException, error.to_string())
+            }
+            WatchError::Store(error) => error.into(),
         }
     }
 }

@@ -44,8 +44,7 @@ impl Echo {
 
 /// The document of a job; `is_scheduled` tells that its start lies ahead. compat: JOB-5, JOB-16
 pub(crate) fn document(job: &Job, is_scheduled: bool, echo: Echo) -> Result<JobDocument, Refusal> {
-    let mut document =
-        JobDocument::minimal(job.id.as_str(), job_type(job), status(job, is_scheduled));
+    let mut document = progress(job, is_scheduled);
     let condition = &job.plan.condition;
     if let Some(text) = condition
         .text()
@@ -58,15 +57,22 @@ pub(crate) fn document(job: &Job, is_scheduled: bool, echo: Echo) -> Result<JobD
         let condition = json!({"length": condition.bytes(), "sha256": sha256});
         document.fanfare.insert("condition".to_owned(), condition);
     }
-    document.created_time = Some(time(job.created));
-    document.start_time = Some(time(job.plan.start.unwrap_or(job.created)));
-    document.max_execution_time_in_seconds = Some(u64::from(job.plan.window_seconds));
     match &job.plan.operation {
         Operation::Method(method) => {
             document.cloud_to_device_method = Some(method_echo(method)?);
         }
         Operation::Twin(twin) => document.update_twin = Some(twin_echo(twin)?),
     }
+    Ok(document)
+}
+
+/// The same without what its caller sent and knows: condition, method and twin update. compat: JOB-60
+pub(crate) fn progress(job: &Job, is_scheduled: bool) -> JobDocument {
+    let mut document =
+        JobDocument::minimal(job.id.as_str(), job_type(job), status(job, is_scheduled));
+    document.created_time = Some(time(job.created));
+    document.start_time = Some(time(job.plan.start.unwrap_or(job.created)));
+    document.max_execution_time_in_seconds = Some(u64::from(job.plan.window_seconds));
     match &job.state {
         JobState::Draining { .. } => document.status_message = Some("cancelling".to_owned()),
         JobState::Ended { end, at, .. } => {
@@ -78,7 +84,7 @@ pub(crate) fn document(job: &Job, is_scheduled: bool, echo: Echo) -> Result<JobD
         JobState::Waiting | JobState::Running { .. } => {}
     }
     document.device_job_statistics = job.progress.as_ref().map(statistics);
-    Ok(document)
+    document
 }
 
 /// What a job does, in the contract's word.

@@ -159,7 +159,7 @@ fn parse_place(token: &str) -> Option<JobNumber> {
 }
 
 /// An id that no job can have is simply not there.
-fn known_id(call: &Call) -> Result<JobId, Refusal> {
+pub(super) fn known_id(call: &Call) -> Result<JobId, Refusal> {
     let text = call.part("job");
     JobId::parse(text).map_err(|_| Refusal::no_job(text))
 }

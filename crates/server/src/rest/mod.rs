@@ -9,6 +9,7 @@ mod call;
 mod configurations;
 mod error;
 mod job_document;
+mod job_events;
 mod jobs;
 mod keys;
 mod methods;
@@ -47,14 +48,16 @@ use fanfare_hub::{
     access::{Action, Rights},
     ports::measures::MeasuredStore,
     profile::OperationClass,
+    time::Timestamp,
     transfers::Transfers,
 };
 use fanfare_wire::error::ErrorCode;
 use percent_encoding::percent_decode_str;
+use tokio::sync::watch;
 
 use self::{call::Proven, error::Refusal};
 use crate::{
-    auth::{Access, Unauthorized},
+    auth::{Access, Granted, Unauthorized},
     telemetry::RequestCounts,
     throttle::Throttle,
 };
@@ -72,6 +75,7 @@ pub struct Rest {
     store: Arc<dyn MeasuredStore>,
     requests: RequestCounts,
     is_ready: AtomicBool,
+    is_stopping: watch::Sender<bool>,
 }
 
 impl Rest {
@@ -93,12 +97,19 @@ impl Rest {
                 routes().into_iter().map(|route| (route.method, route.path)),
             ),
             is_ready: AtomicBool::new(false),
+            is_stopping: watch::Sender::new(false),
         })
     }
 
     /// What `GET /health/ready` says from now on.
     pub fn set_ready(&self, is_ready: bool) {
         self.is_ready.store(is_ready, Ordering::Release);
+    }
+
+    /// Not ready any more, and what has no end of its own ends: nobody waits for a stream of events.
+    pub fn stop(&self) {
+        self.set_ready(false);
+        self.is_stopping.send_replace(true);
     }
 }
 
@@ -186,6 +197,12 @@ fn job_routes() -> Vec<Route> {
             "/jobs/v2/{job}/cancel",
             JobWrite,
             post(jobs::cancel),
+        ),
+        to(
+            Method::GET,
+            "/fanfare/v1/jobs/{job}/events",
+            JobRead,
+            get(job_events::show),
         ),
         to(Method::GET, "/jobs", JobRead, get(transfers::list)),
         to(Method::GET, "/jobs/{job}", JobRead, get(transfers::show)),
@@ -450,22 +467,26 @@ async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         body_max,
         versioned,
     } = guard;
-    let rights = match needs {
-        Needs::Nothing => Rights::NONE,
+    let granted = match needs {
+        Needs::Nothing => Granted {
+            rights: Rights::NONE,
+            until: Timestamp::FAR_FUTURE,
+        },
         Needs::Action(action) => match rights_of(&rest, &request) {
-            Ok(rights) if action.is_allowed(rights) => rights,
+            Ok(granted) if action.is_allowed(granted.rights) => granted,
             Ok(_) | Err(Unauthorized) => return Refusal::from(Unauthorized).into_response(),
         },
     };
     request.extensions_mut().insert(Proven {
-        rights,
+        rights: granted.rights,
+        until: granted.until,
         body_max,
         versioned,
     });
     next.run(request).await
 }
 
-fn rights_of(rest: &Rest, request: &Request) -> Result<Rights, Unauthorized> {
+fn rights_of(rest: &Rest, request: &Request) -> Result<Granted, Unauthorized> {
     let token = request.headers().get(AUTHORIZATION).ok_or(Unauthorized)?;
     let token = token.to_str().map_err(|_| Unauthorized)?;
     let segments = request.uri().path().split('/').skip(1);

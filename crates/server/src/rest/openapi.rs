@@ -154,8 +154,13 @@ fn responses(operation: &Operation, is_open: bool) -> Value {
 
 fn answered(answer: &Answer) -> Value {
     let mut answered = json!({"description": answer.meaning});
-    if answer.schema == "text" {
-        answered["content"] = json!({"text/plain": {"schema": {"type": "string"}}});
+    let plain = match answer.schema {
+        "text" => Some("text/plain"),
+        "events" => Some("text/event-stream"),
+        _ => None,
+    };
+    if let Some(media) = plain {
+        answered["content"] = json!({media: {"schema": {"type": "string"}}});
     } else if !answer.schema.is_empty() {
         answered["content"] = json!({"application/json": {"schema": shape(answer.schema)}});
     }

@@ -112,6 +112,8 @@ metrics! {
     ENDED: Counter "fanfare_device_jobs_ended_total" in "device jobs" by ["outcome"];
     /// Method calls that wait for an answer, of jobs (`job`) and of callers (`direct`).
     CALLS: Gauge "fanfare_calls_in_flight" in "calls" by ["origin"];
+    /// Streams of a job's progress that are open.
+    WATCHERS: Gauge "fanfare_job_watchers" in "streams" by [];
     /// Time to take and seal a job's target set.
     TARGET_SET_TIME: Histogram "fanfare_target_set_seconds" in "seconds" by [];
     /// Calls of one job that one commit recorded before they left.

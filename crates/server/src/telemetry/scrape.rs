@@ -95,6 +95,7 @@ fn write_jobs(page: &mut Page, sources: &Sources<'_>, reading: Option<&StoreRead
     }
     page.number(&CALLS, &["job"], hub.engine.calls_in_flight.get());
     page.number(&CALLS, &["direct"], hub.methods.waiting());
+    page.number(&WATCHERS, &[], hub.jobs.watchers());
     page.histogram(&TARGET_SET_TIME, &[], &hub.engine.target_set.read());
     page.histogram(&DISPATCHES, &[], &store.dispatches.read());
     page.histogram(&SETTLEMENTS, &[], &store.settlements.read());

@@ -32,6 +32,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("GET", "/fanfare/v1/openapi.json", ANYONE),
     ("GET", "/fanfare/v1/metrics", JOB_READ),
     ("GET", "/fanfare/v1/profile", JOB_READ),
+    ("GET", "/fanfare/v1/jobs/{job}/events", JOB_READ),
     ("PUT", "/jobs/v2/{job}", JOB_WRITE),
     ("GET", "/jobs/v2/{job}", JOB_READ),
     ("GET", "/jobs/v2/query", JOB_READ),

@@ -15,6 +15,7 @@ mod registry;
 mod restarts;
 mod starts;
 mod upkeep;
+mod watches;
 
 /// Each test once with the store's threads and once without.
 macro_rules! on_both {

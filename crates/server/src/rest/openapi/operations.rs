@@ -142,6 +142,10 @@ operations! {
         with [JOB_TYPE, JOB_STATUS, PAGE_SIZE, CONTINUATION] answers [page("[Job]")] refuses [429];
     POST "/jobs/v2/{job}/cancel" Jobs_CancelScheduledJob "Cancels a job: nothing of it begins after the answer."
         answers [ok("Job")] refuses [404, 405, 429];
+    GET "/fanfare/v1/jobs/{job}/events" Jobs_WatchScheduledJob
+        "A job as it changes, as server-sent events: at once, then at most five a second. Each `data` is the \
+         job's document without what its caller sent; the one of its end is the last."
+        answers [ok("events")] refuses [404, 429];
     GET "/jobs" Jobs_GetImportExportJobs "Import and export jobs." answers [ok("[TransferJob]")] refuses [429];
     GET "/jobs/{job}" Jobs_GetImportExportJob "One import or export job."
         answers [ok("TransferJob")] refuses [404, 429];
