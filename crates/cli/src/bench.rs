@@ -3,6 +3,11 @@
 //! The hub is a child process and so are the devices that connect, so that the hub's CPU can be told from theirs:
 //! it is read from the kernel's account of the hub's process, before and after.
 
+#![allow(clippy::print_stdout, reason = "a command line prints")]
+
+mod get_job;
+mod relay;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use fanfare_client::{DeviceMethod, HubClient, Job, NewDevice, ScheduleOptions, TwinPatch};
+use fanfare_client::{BulkItem, Device, DeviceMethod, HubClient, Job, ScheduleOptions, TwinPatch};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -42,6 +47,11 @@ pub struct BenchArgs {
 enum What {
     /// A twin job over devices that are offline, a method job over devices that are connected.
     Jobs(JobsArgs),
+    /// One small call, many times, beside the Node SDK making the same.
+    GetJob(get_job::GetJobArgs),
+    /// The client under measurement of `get-job`.
+    #[command(hide = true)]
+    GetJobCalls(get_job::CallsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -71,9 +81,12 @@ struct JobsArgs {
 /// # Errors
 /// When the hub or the devices do not start, or a job does not complete.
 pub fn run(args: BenchArgs) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new()?;
-    let What::Jobs(args) = args.what;
-    runtime.block_on(bench_jobs(args))
+    let runtime = tokio::runtime::Runtime::new;
+    match args.what {
+        What::Jobs(args) => runtime()?.block_on(bench_jobs(args)),
+        What::GetJob(args) => runtime()?.block_on(get_job::run(args)),
+        What::GetJobCalls(args) => get_job::calls(&args),
+    }
 }
 
 /// One job, measured.
@@ -179,9 +192,9 @@ impl Bench<'_> {
         for round in 1..=args.rounds {
             let condition = "STARTSWITH(deviceId, 'bench-online-')";
             let id = format!("bench-method-{round}");
-            let lock = DeviceMethod::new("lockDoor").response_timeout_s(30);
+            let lock = DeviceMethod::new("lockDoor");
             let window = ScheduleOptions {
-                window_s: Some(120),
+                window: Some(Duration::from_secs(120)),
                 ..ScheduleOptions::default()
             };
             let jobs = self.client.jobs();
@@ -204,19 +217,19 @@ impl Bench<'_> {
             if calls.len() >= BULK_CALLS {
                 calls.join_next().await.expect("the set is not empty")??;
             }
-            let devices: Vec<NewDevice> = (first..count.min(first + BULK_DEVICES))
-                .map(|number| NewDevice {
-                    tags: json!({"bench": "offline", "building": "43"}),
-                    ..NewDevice::new(format!("bench-offline-{number:06}"))
+            let items: Vec<BulkItem> = (first..count.min(first + BULK_DEVICES))
+                .map(|number| {
+                    BulkItem::from(Device::new(format!("bench-offline-{number:06}")))
+                        .tags(json!({"bench": "offline", "building": "43"}))
                 })
                 .collect();
-            let client = self.client.clone();
+            let registry = self.client.registry();
             calls.spawn(async move {
-                let outcome = client.put_devices(&devices).await?;
+                let outcome = registry.bulk(&items).await?;
                 ensure!(
-                    outcome.errors.is_empty(),
+                    outcome.is_all_done(),
                     "devices were refused: {:?}",
-                    outcome.errors
+                    outcome.refused
                 );
                 Ok(())
             });

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fanfare_cli::fleet::{Behaviour, DeviceSpec, Fleet, FleetOptions, FleetTarget, new_key};
 use fanfare_cli::hub_process::{HubOptions, HubProcess, free_port};
-use fanfare_client::{DeviceMethod, HubClient, Job, JobStatus, NewDevice, ScheduleOptions};
+use fanfare_client::{DeviceMethod, HubClient, Job, JobStatus, ScheduleOptions};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ async fn a_hub_restored_from_a_hot_backup_goes_on_with_a_job() {
     let method = DeviceMethod::new("lock").payload(json!({"by": "test"}));
     let jobs = scene.client.jobs();
     let window = ScheduleOptions {
-        window_s: Some(600),
+        window: Some(Duration::from_secs(600)),
         ..ScheduleOptions::default()
     };
     jobs.schedule_device_method(JOB, "*", method, Some(window))
@@ -69,7 +69,7 @@ async fn a_hub_restored_from_a_hot_backup_goes_on_with_a_job() {
     assert!(restored["term"].as_u64().unwrap() > printed["term"].as_u64().unwrap());
     scene.go_on_in(folder).await;
 
-    let twin = scene.client.twin(&id_of(0)).await.unwrap();
+    let twin = scene.client.twins().get(id_of(0)).await.unwrap();
     assert_eq!(twin.tags["mark"], "before");
     let job = scene.look().await;
     assert_eq!(job.status, JobStatus::Running);
@@ -149,9 +149,9 @@ impl Scene {
         };
         let mut fleet = Fleet::new(target, fleet_options);
         let specs: Vec<_> = (0..LATE.end).map(spec).collect();
-        let new: Vec<_> = specs.iter().map(new_device).collect();
-        let outcome = client.create_devices(&new).await.unwrap();
-        assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+        let new: Vec<_> = specs.iter().map(DeviceSpec::identity).collect();
+        let outcome = client.registry().create_devices(&new).await.unwrap();
+        assert!(outcome.is_all_done(), "{:?}", outcome.refused);
         specs.into_iter().for_each(|spec| fleet.add(spec));
         Self {
             options,
@@ -177,7 +177,7 @@ impl Scene {
     /// The job; its counts add up at every look.
     async fn look(&self) -> Job {
         let job = self.client.jobs().get_job(JOB).await.unwrap();
-        if let Some(counts) = job.statistics {
+        if let Some(counts) = &job.statistics {
             let parts = [
                 counts.succeeded_count,
                 counts.failed_count,
@@ -195,6 +195,7 @@ impl Scene {
                 let job = self.look().await;
                 if job
                     .statistics
+                    .as_ref()
                     .is_some_and(|counts| counts.succeeded_count == devices as u64)
                 {
                     return job;
@@ -208,12 +209,12 @@ impl Scene {
     /// Takes the backup while twins are being patched as fast as one caller can.
     async fn back_up_under_load(&self, to: &Path) -> Value {
         let (stop, stopped) = watch::channel(false);
-        let client = self.options.client("service").await.unwrap();
+        let twins = self.options.client("service").await.unwrap().twins();
         let load = tokio::spawn(async move {
             let mut patches = 0;
             while !*stopped.borrow() {
                 let change = json!({"tags": {"load": patches}});
-                client.patch_twin(&id_of(1), &change).await.unwrap();
+                twins.patch(id_of(1), &change, None).await.unwrap();
                 patches += 1;
             }
             patches
@@ -350,16 +351,10 @@ fn spec(number: usize) -> DeviceSpec {
     }
 }
 
-fn new_device(spec: &DeviceSpec) -> NewDevice {
-    NewDevice {
-        primary_key: Some(spec.key.clone()),
-        ..NewDevice::new(&*spec.id)
-    }
-}
-
 async fn patch(client: &HubClient, mark: &str) {
     let change = json!({"tags": {"mark": mark}});
-    client.patch_twin(&id_of(0), &change).await.unwrap();
+    let twins = client.twins();
+    twins.patch(id_of(0), &change, None).await.unwrap();
 }
 
 /// The first eight hex digits of a call id.

@@ -114,8 +114,8 @@ impl KillTest {
             .map(|(number, spec)| cast::new_device(number, spec))
             .collect();
         let client = client(&options, &connection_string);
-        let outcome = client.create_devices(&new).await.unwrap();
-        assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+        let outcome = client.registry().bulk(&new).await.unwrap();
+        assert!(outcome.is_all_done(), "{:?}", outcome.refused);
         let steady = specs
             .iter()
             .filter(|spec| matches!(spec.behaviour.presence, Presence::Online))
@@ -193,7 +193,7 @@ impl KillTest {
             .values()
             .filter(|entry| entry.kind == Kind::Method);
         methods
-            .filter_map(|entry| entry.last.as_ref()?.statistics)
+            .filter_map(|entry| entry.last.as_ref()?.statistics.clone())
             .map(|counts| counts.running_count)
             .sum()
     }
@@ -232,7 +232,7 @@ impl KillTest {
     async fn check_patches(&self, client: &HubClient) {
         let patches = std::mem::take(&mut self.ledger().patches);
         for (device, patched) in patches {
-            let twin = client.twin(&device).await.unwrap();
+            let twin = client.twins().get(&device).await.unwrap();
             let kept = twin.tags["patch"].as_u64().unwrap_or_default();
             if !(patched.acknowledged..=patched.sent).contains(&kept) {
                 self.ledger()
@@ -286,7 +286,7 @@ impl KillTest {
         let mut ledger = self.ledger();
         let mut faults = Vec::new();
         for (id, entry) in &ledger.jobs {
-            let status = entry.last.as_ref().expect("final jobs were seen").status;
+            let status = &entry.last.as_ref().expect("final jobs were seen").status;
             let is_right = match status {
                 JobStatus::Completed => !entry.cancel_acknowledged,
                 JobStatus::Cancelled => entry.cancel_asked,
@@ -305,7 +305,8 @@ impl KillTest {
     /// Each twin job wrote each of its twins exactly once: the mark is there, and `$version` counts the writes.
     async fn check_twins(&self, client: &HubClient) {
         let twins: Vec<Twin> = client
-            .query("SELECT * FROM devices")
+            .queries()
+            .twins("SELECT * FROM devices")
             .collect()
             .await
             .unwrap();

@@ -1,14 +1,25 @@
-//! Jobs: schedule, look, cancel, and the outcome of each device.
+//! Jobs: schedule, look, cancel, watch, and the outcome of each device.
+//!
+//! Decides what is asked of a hub about jobs, and when an answer to a repeated request means that the first one was
+//! done. What is sent and read lives below: [`schedule`], [`documents`], [`states`]; watching in [`monitor`].
 
-use fanfare_wire::jobs::{
-    DeviceJobError, DeviceJobStatistics, DeviceJobStatus, JobStatus, JobType,
-};
-use reqwest::Method;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use crate::pager::ListRequest;
+use crate::transport::{Method, Repeat, segment};
+use crate::{Error, HubClient, Pager};
 
-use crate::transport::{IfMatch, segment};
-use crate::{ClientOptions, Credential, Error, HubClient, Rows};
+mod documents;
+mod events;
+mod monitor;
+mod schedule;
+mod seconds;
+mod states;
+
+pub use documents::{DeviceJob, DeviceJobError, DeviceJobOutcome, DeviceJobStatistics, Job};
+pub use monitor::{JobMonitor, JobProgress};
+pub use schedule::{DeviceMethod, ScheduleOptions, TwinPatch};
+pub use states::{DeviceJobStatus, JobStatus, JobType};
+
+use schedule::{Operation, Schedule};
 
 /// The jobs of one hub. Cheap to clone.
 ///
@@ -27,43 +38,26 @@ pub struct JobClient {
     hub: HubClient,
 }
 
+crate::hub::constructors_of!(JobClient);
+
 impl JobClient {
-    /// A client of the hub at `endpoint`, `https://HOST[:PORT]`.
+    /// Schedules a method call on every device that `condition` selects (`*`: all) when the job starts. The reply
+    /// has the job's id, type and status; [`Self::get_job`] tells the rest.
+    ///
+    /// Repeated when the reply is lost: a hub that then says the id is taken is asked whether by this very job.
     ///
     /// # Errors
-    /// When the endpoint, the credential or the trusted certificates cannot be used. Nothing is sent.
-    pub fn new(
-        endpoint: &str,
-        credential: Credential,
-        options: ClientOptions,
-    ) -> Result<Self, Error> {
-        Ok(Self::of(HubClient::new(endpoint, credential, options)?))
-    }
-
-    /// A client of the hub that a connection string names.
-    ///
-    /// # Errors
-    /// As [`Self::new`], and when the text is no connection string of a shared access policy.
-    pub fn from_connection_string(text: &str, options: ClientOptions) -> Result<Self, Error> {
-        Ok(Self::of(HubClient::from_connection_string(text, options)?))
-    }
-
-    pub(crate) fn of(hub: HubClient) -> Self {
-        Self { hub }
-    }
-
-    /// Schedules a method call on every device that `condition` selects (`*`: all) when the job starts.
-    ///
-    /// # Errors
-    /// `ArgumentInvalid` for a condition or value the hub cannot use, `JobAlreadyExists`, or no reply; after no
-    /// reply the same call may be made again, the hub answers it with the job it has.
+    /// `ArgumentInvalid` for a condition or value the hub cannot use, `JobAlreadyExists`, or no reply.
     ///
     /// ```no_run
-    /// # async fn example(jobs: fanfare_client::JobClient) -> Result<(), fanfare_client::Error> {
-    /// use fanfare_client::{DeviceMethod, ScheduleOptions};
-    /// let lock = DeviceMethod::new("lockDoor").response_timeout_s(15);
-    /// let window = ScheduleOptions { window_s: Some(300), ..ScheduleOptions::default() };
-    /// jobs.schedule_device_method("lock-43", "tags.building = '43'", lock, Some(window)).await?;
+    /// use std::time::Duration;
+    /// use fanfare_client::{DeviceMethod, JobClient, ScheduleOptions};
+    ///
+    /// # async fn example(jobs: JobClient) -> Result<(), fanfare_client::Error> {
+    /// let lock = DeviceMethod::new("lockDoor").response_timeout(Duration::from_secs(15));
+    /// let window = Some(Duration::from_secs(300));
+    /// let options = ScheduleOptions { window, ..ScheduleOptions::default() };
+    /// jobs.schedule_device_method("lock-43", "tags.building = '43'", lock, options).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -74,13 +68,9 @@ impl JobClient {
         method: DeviceMethod,
         options: impl Into<Option<ScheduleOptions>>,
     ) -> Result<Job, Error> {
-        let body = json!({
-            "jobId": job_id,
-            "type": JobType::ScheduleDeviceMethod,
-            "cloudToDeviceMethod": method,
-            "queryCondition": condition,
-        });
-        self.schedule(job_id, body, options.into()).await
+        let operation = Operation::Method(method);
+        self.schedule(job_id, condition, operation, options.into())
+            .await
     }
 
     /// Schedules a patch of the twin of every device that `condition` selects (`*`: all) when the job starts.
@@ -103,35 +93,34 @@ impl JobClient {
         patch: TwinPatch,
         options: impl Into<Option<ScheduleOptions>>,
     ) -> Result<Job, Error> {
-        let body = json!({
-            "jobId": job_id,
-            "type": JobType::ScheduleUpdateTwin,
-            "updateTwin": patch.document(),
-            "queryCondition": condition,
-        });
-        self.schedule(job_id, body, options.into()).await
+        let operation = Operation::Twin(patch);
+        self.schedule(job_id, condition, operation, options.into())
+            .await
     }
 
     async fn schedule(
         &self,
         job_id: &str,
-        mut body: Value,
+        condition: &str,
+        operation: Operation,
         options: Option<ScheduleOptions>,
     ) -> Result<Job, Error> {
-        let ScheduleOptions {
-            start_time,
-            window_s,
-        } = options.unwrap_or_default();
-        if let Some(start_time) = start_time {
-            body["startTime"] = start_time.into();
+        let wish = Schedule {
+            job_id: job_id.to_owned(),
+            condition: condition.to_owned(),
+            operation,
+            options: options.unwrap_or_default(),
+        };
+        let call = self.hub.call(Method::PUT, path(job_id)?).json(&wish.body());
+        match call.repeat(Repeat::Always).read().await {
+            Err(error) if error.may_have_been_done() && is(&error, "JobAlreadyExists") => {
+                match self.get_job(job_id).await {
+                    Ok(job) if wish.is_fulfilled_by(&job) => Ok(job),
+                    _ => Err(error),
+                }
+            }
+            scheduled => scheduled,
         }
-        if let Some(window_s) = window_s {
-            body["maxExecutionTimeInSeconds"] = window_s.into();
-        }
-        let path = format!("/jobs/v2/{}", segment(job_id));
-        self.hub
-            .send(Method::PUT, &path, IfMatch::Absent, &body)
-            .await
     }
 
     /// A job as it is now.
@@ -147,10 +136,12 @@ impl JobClient {
     /// # }
     /// ```
     pub async fn get_job(&self, job_id: &str) -> Result<Job, Error> {
-        self.hub.get(&format!("/jobs/v2/{}", segment(job_id))).await
+        self.hub.call(Method::GET, path(job_id)?).read().await
     }
 
-    /// Cancels a job and returns it. A running job ends once the calls in flight have ended.
+    /// Cancels a job and returns it. On Fanfare a running job takes no new devices from the moment this returns,
+    /// and is `running` with the message `cancelling` until the calls in flight have ended; other hubs may refuse
+    /// to cancel what is running.
     ///
     /// # Errors
     /// `JobNotFound`, `OperationNotAllowedInCurrentState` for a job that has ended, or no reply.
@@ -162,201 +153,104 @@ impl JobClient {
     /// # }
     /// ```
     pub async fn cancel_job(&self, job_id: &str) -> Result<Job, Error> {
-        self.hub
-            .post_empty(&format!("/jobs/v2/{}/cancel", segment(job_id)))
-            .await
+        let path = format!("{}/cancel", path(job_id)?);
+        let call = self.hub.call(Method::POST, path).repeat(Repeat::Always);
+        match call.read().await {
+            Err(error)
+                if error.may_have_been_done()
+                    && is(&error, "OperationNotAllowedInCurrentState") =>
+            {
+                // The first of the two requests may be why it has ended.
+                match self.get_job(job_id).await {
+                    Ok(job) if is_cancelled(&job) => Ok(job),
+                    _ => Err(error),
+                }
+            }
+            cancelled => cancelled,
+        }
     }
 
-    /// The device jobs of a job, page by page, in an order that stays the same while the job runs.
+    /// The hub's jobs, newest first; of one type, in one state, or both.
+    ///
+    /// ```no_run
+    /// use fanfare_client::{JobStatus, JobType};
+    ///
+    /// # async fn example(jobs: fanfare_client::JobClient) -> Result<(), fanfare_client::Error> {
+    /// let mut running = jobs.query_jobs(Some(JobType::ScheduleUpdateTwin), Some(JobStatus::Running));
+    /// while let Some(job) = running.try_next().await? {
+    ///     println!("{}: {} devices done", job.job_id, job.ended_count());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn query_jobs(&self, job_type: Option<JobType>, status: Option<JobStatus>) -> Pager<Job> {
+        let mut narrow = Vec::new();
+        // In the order of the Node SDK, so that whoever compares texts sees the same.
+        if let Some(status) = status {
+            narrow.push(("jobStatus", status.as_str().to_owned()));
+        }
+        if let Some(job_type) = job_type {
+            narrow.push(("jobType", job_type.as_str().to_owned()));
+        }
+        let request = ListRequest::Get("/jobs/v2/query", narrow);
+        Pager::new(self.hub.clone(), request)
+    }
+
+    /// The device jobs of a job, in an order that stays the same while the job runs. A job that has not started
+    /// has none; neither has a job that is not there.
     ///
     /// ```no_run
     /// # async fn example(jobs: fanfare_client::JobClient) -> Result<(), fanfare_client::Error> {
     /// let mut rows = jobs.device_jobs("lock-43");
-    /// while let Some(row) = rows.next().await? {
+    /// while let Some(row) = rows.try_next().await? {
     ///     println!("{} {}", row.device_id, row.status);
     /// }
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
-    pub fn device_jobs(&self, job_id: &str) -> DeviceJobs {
-        // A quote in an id would end the text early; the contract's ids have none, but ours to be safe.
+    pub fn device_jobs(&self, job_id: &str) -> Pager<DeviceJob> {
+        // No id of the contract has a quote, but the text must not end early whatever is asked for.
         let id = job_id.replace('\\', "\\\\").replace('\'', "\\'");
-        self.hub.query(format!(
-            "SELECT * FROM devices.jobs WHERE devices.jobs.jobId = '{id}'"
-        ))
+        let text = format!("SELECT * FROM devices.jobs WHERE devices.jobs.jobId = '{id}'");
+        Pager::new(self.hub.clone(), ListRequest::Query(text))
+    }
+
+    /// Watches a job until it ends: how it stands now, then each change. Nothing is asked before the first is
+    /// waited for; dropping the monitor ends it and leaves the job alone.
+    ///
+    /// ```no_run
+    /// # async fn example(jobs: fanfare_client::JobClient) -> Result<(), fanfare_client::Error> {
+    /// let mut monitor = jobs.monitor("lock-43");
+    /// while let Some(progress) = monitor.try_next().await? {
+    ///     println!("{}: {} done", progress.job.status, progress.job.ended_count());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn monitor(&self, job_id: &str) -> JobMonitor {
+        JobMonitor::new(self.clone(), job_id)
     }
 }
 
-/// Device jobs of one job, page by page.
-pub type DeviceJobs = Rows<DeviceJob>;
-
-/// A method to call on devices.
-///
-/// ```
-/// use fanfare_client::DeviceMethod;
-/// let blink = DeviceMethod::new("blink").payload(serde_json::json!({"times": 3})).response_timeout_s(15);
-/// ```
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeviceMethod {
-    method_name: String,
-    payload: Value,
-    response_timeout_in_seconds: u32,
-}
-
-impl DeviceMethod {
-    /// The method `name` with payload `null` and 30 seconds to answer.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            method_name: name.into(),
-            payload: Value::Null,
-            response_timeout_in_seconds: 30,
-        }
-    }
-
-    /// The payload devices get.
-    #[must_use]
-    pub fn payload(mut self, payload: Value) -> Self {
-        self.payload = payload;
-        self
-    }
-
-    /// Seconds a device has to answer, 5 to 300.
-    #[must_use]
-    pub fn response_timeout_s(mut self, seconds: u32) -> Self {
-        self.response_timeout_in_seconds = seconds;
-        self
+/// Path of a job. An id may be whatever the hub takes, but its path must be that of a job: `query` is the list's
+/// (compat: JOB-38), and whatever lies between takes dots out of paths.
+fn path(job_id: &str) -> Result<String, Error> {
+    match job_id {
+        "" => Err(Error::Argument("the job id is empty".to_owned())),
+        "." | ".." | "query" => Err(Error::Argument(format!("a job cannot be called {job_id}"))),
+        _ => Ok(format!("/jobs/v2/{}", segment(job_id))),
     }
 }
 
-/// A patch of twins: `tags` and desired properties. `null` removes a member.
-///
-/// ```
-/// use fanfare_client::TwinPatch;
-/// use serde_json::json;
-/// let patch = TwinPatch::desired(json!({"floor": 3})).tags(json!({"ring": 2}));
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct TwinPatch {
-    desired: Option<Value>,
-    tags: Option<Value>,
+fn is(error: &Error, code: &str) -> bool {
+    error.code() == Some(code)
 }
 
-impl TwinPatch {
-    /// A patch of the desired properties.
-    #[must_use]
-    pub fn desired(patch: Value) -> Self {
-        Self {
-            desired: Some(patch),
-            tags: None,
-        }
-    }
-
-    /// Patches the tags as well.
-    #[must_use]
-    pub fn tags(mut self, patch: Value) -> Self {
-        self.tags = Some(patch);
-        self
-    }
-
-    /// As `updateTwin` wants it: the etag of a job's patch is always `*`.
-    fn document(&self) -> Value {
-        let mut document = json!({"etag": "*"});
-        if let Some(tags) = &self.tags {
-            document["tags"] = tags.clone();
-        }
-        if let Some(desired) = &self.desired {
-            document["properties"] = json!({ "desired": desired });
-        }
-        document
-    }
-}
-
-/// When a job runs.
-///
-/// ```
-/// use fanfare_client::ScheduleOptions;
-/// let tonight = ScheduleOptions {
-///     start_time: Some("2031-02-03T22:00:00Z".to_owned()),
-///     window_s: Some(3600),
-/// };
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct ScheduleOptions {
-    /// ISO 8601 time at which the job starts; `None` or a time in the past: at once.
-    pub start_time: Option<String>,
-    /// Seconds from the start in which devices may be reached (`maxExecutionTimeInSeconds`); `None`: an hour.
-    pub window_s: Option<u32>,
-}
-
-/// A job as the hub shows it. Members this library does not name are in `other`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Job {
-    /// Job id.
-    pub job_id: String,
-    /// What it does.
-    #[serde(rename = "type")]
-    pub job_type: JobType,
-    /// Where it stands; once that is terminal, nothing about the job changes any more.
-    pub status: JobStatus,
-    /// Counts of its device jobs, once its target set is known.
-    #[serde(
-        rename = "deviceJobStatistics",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub statistics: Option<DeviceJobStatistics>,
-    /// Everything else in the document.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-impl Job {
-    /// Device jobs that have their outcome; 0 before the target set is known.
-    #[must_use]
-    pub fn ended_count(&self) -> u64 {
-        let counts = self.statistics.unwrap_or_default();
-        counts.succeeded_count + counts.failed_count + counts.canceled_count
-    }
-}
-
-/// One device's share of a job. Members this library does not name are in `other`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeviceJob {
-    /// Device id.
-    pub device_id: String,
-    /// Job id.
-    pub job_id: String,
-    /// Where it stands.
-    pub status: DeviceJobStatus,
-    /// What the device answered, `{}` when nothing.
-    #[serde(default)]
-    pub outcome: Value,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<DeviceJobError>,
-    /// Everything else in the row.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-impl DeviceJob {
-    /// Whether this device job has its outcome.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        use DeviceJobStatus as At;
-        matches!(self.status, At::Completed | At::Failed | At::Canceled)
-    }
-
-    /// The device's own status and payload, for a method that was answered.
-    #[must_use]
-    pub fn answer(&self) -> Option<(i64, &Value)> {
-        let answer = self.outcome.get("deviceMethodResponse")?;
-        Some((answer.get("status")?.as_i64()?, answer.get("payload")?))
-    }
+/// compat: JOB-16
+fn is_cancelled(job: &Job) -> bool {
+    job.status == JobStatus::Cancelled || job.status_message.as_deref() == Some("cancelling")
 }
 
 #[cfg(test)]
@@ -364,30 +258,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_members_of_a_job_survive() {
-        let text = r#"{"jobId":"j","type":"scheduleUpdateTwin","status":"running",
-            "deviceJobStatistics":{"deviceCount":3,"succeededCount":1,"pendingCount":2},"fanfare":{"x":1}}"#;
-        let job: Job = serde_json::from_str(text).unwrap();
-        assert_eq!(job.ended_count(), 1);
-        assert_eq!(job.other["fanfare"]["x"], 1);
-        assert!(!job.status.is_terminal());
+    fn an_id_is_one_segment_of_the_path_or_refused() {
+        assert_eq!(path("lock-43").unwrap(), "/jobs/v2/lock-43");
+        assert_eq!(path("j 2/x").unwrap(), "/jobs/v2/j%202%2Fx");
+        for id in ["", ".", "..", "query"] {
+            assert!(matches!(path(id), Err(Error::Argument(_))), "{id}");
+        }
     }
 
     #[test]
-    fn a_patch_always_carries_the_wildcard_etag() {
-        let patch = TwinPatch::desired(json!({"floor": 3}));
-        assert_eq!(
-            patch.document(),
-            json!({"etag": "*", "properties": {"desired": {"floor": 3}}})
-        );
-    }
-
-    #[test]
-    fn the_answer_of_a_device_is_read_from_its_row() {
-        let text = r#"{"deviceId":"d","jobId":"j","status":"completed",
-            "outcome":{"deviceMethodResponse":{"status":404,"payload":{"a":1}}}}"#;
-        let row: DeviceJob = serde_json::from_str(text).unwrap();
-        assert_eq!(row.answer(), Some((404, &json!({"a": 1}))));
-        assert!(row.has_ended());
+    fn a_job_that_is_being_cancelled_counts_as_cancelled() {
+        let job = |status: &str, message: &str| -> Job {
+            let text = format!(
+                r#"{{"jobId":"j","type":"scheduleUpdateTwin","status":"{status}","statusMessage":"{message}"}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        assert!(is_cancelled(&job("cancelled", "")));
+        assert!(is_cancelled(&job("running", "cancelling")));
+        assert!(!is_cancelled(&job("completed", "")));
     }
 }

@@ -9,35 +9,88 @@
 //!
 //! # async fn example(connection_string: &str) -> Result<(), fanfare_client::Error> {
 //! let jobs = JobClient::from_connection_string(connection_string, ClientOptions::default())?;
-//! let lock = DeviceMethod::new("lockDoor").response_timeout_s(15);
+//! let lock = DeviceMethod::new("lockDoor").response_timeout(std::time::Duration::from_secs(15));
 //! jobs.schedule_device_method("lock-43", "tags.building = '43'", lock, None).await?;
 //! let job = jobs.get_job("lock-43").await?;
 //! println!("{}", job.status);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What a client does by itself
+//!
+//! - **Repeats** calls whose repetition is safe, see [`RetryPolicy`]: any call that the hub certainly did not carry out
+//!   (no connection, 429, a refused HTTP/2 stream); after 408, 500, 502, 503, 504 or a lost reply only those that do the
+//!   same twice as once. [`Error::may_have_been_done`] says what a failed call leaves open.
+//! - **Bounds** everything: each try by [`ClientOptions::timeout`], its body included; connecting by 15 s; a reply's head
+//!   by 64 KiB, its body by 128 MiB, a refusal's by 64 KiB; HTTP/1.1 connections by 256. While calls wait, an HTTP/2
+//!   connection is pinged every 15 s and given up when 10 s bring no answer.
+//! - **Keeps connections**: one for all calls over HTTP/2, as many as there are calls at once over HTTP/1.1, for 30 s
+//!   without use. Tasks live no longer than the last clone of a client; HTTP/1.1 needs none.
+//! - **Keeps secrets**: no redirect is followed, so that the credential goes to the hub alone; `Debug` and errors show no
+//!   key, signature, token or password.
+//! - **Ignores the environment**: a proxy is used when it is given or asked for, see [`Proxy`], and never for loopback
+//!   unless that is asked for too. Nothing is asked for or read compressed.
+//!
+//! It runs on tokio, with I/O and time enabled.
+//!
+//! # Features
+//!
+//! `http2` (default): HTTP/2 where the hub offers it. `platform-verifier` (default): [`Trust::System`] and
+//! [`Trust::SystemAnd`]. Without either, the tree is small and only [`Trust::Only`] works.
 
 #![warn(missing_docs)]
 
 mod credential;
 mod error;
 mod health;
+mod hub;
+mod identity;
 mod jobs;
+mod methods;
 mod options;
-mod query;
+mod pager;
+mod profile;
+mod proxy;
+mod queries;
 mod registry;
+mod retry;
 mod transport;
 mod twins;
+mod words;
 
-pub use credential::Credential;
-pub use error::Error;
-pub use fanfare_wire::jobs::{
-    DeviceJobError, DeviceJobStatistics, DeviceJobStatus, JobStatus, JobType, OUTCOME_UNKNOWN,
-};
+pub use credential::{AccessToken, BoxFuture, Credential, CredentialError, TokenCredential};
+pub use error::{Error, Refusal, RequestLine, SetupError};
+pub use fanfare_wire::jobs::OUTCOME_UNKNOWN;
+pub use fanfare_wire::registry::ImportMode;
+pub use fanfare_wire::{Secret, Timestamp};
 pub use health::HealthProbe;
-pub use jobs::{DeviceJob, DeviceJobs, DeviceMethod, Job, JobClient, ScheduleOptions, TwinPatch};
+pub use hub::HubClient;
+pub use identity::{Etag, IdentityId};
+pub use jobs::{
+    DeviceJob, DeviceJobError, DeviceJobOutcome, DeviceJobStatistics, DeviceJobStatus,
+    DeviceMethod, Job, JobClient, JobMonitor, JobProgress, JobStatus, JobType, ScheduleOptions,
+    TwinPatch,
+};
+pub use methods::{MethodClient, MethodResult};
 pub use options::{ClientOptions, Trust};
-pub use query::Rows;
-pub use registry::{BulkOutcome, Device, NewDevice, RefusedDevice};
-pub use transport::HubClient;
-pub use twins::{Twin, TwinProperties};
+pub use pager::{Pager, Pages};
+pub use profile::{HubProfile, Rate};
+pub use proxy::Proxy;
+pub use queries::QueryClient;
+pub use registry::{
+    Authentication, AuthenticationType, BULK_ITEMS_MAX, BulkInterrupted, BulkItem, BulkOutcome,
+    BulkProperties, Capabilities, Configuration, ConfigurationContent, ConfigurationMetrics,
+    ConfigurationsBlob, ConnectionState, Device, DeviceStatistics, ExportOptions, IdentityStatus,
+    ImportOptions, KeyRenewal, Module, PurgedMessages, QueryFaults, RefusedItem, RegistryClient,
+    ServiceStatistics, StorageAccess, StorageAuthentication, SymmetricKey, Thumbprints,
+    TransferJob, TransferKind, TransferStatus,
+};
+pub use retry::RetryPolicy;
+pub use transport::Page;
+pub use twins::{ConfigurationState, Twin, TwinClient, TwinProperties};
+
+/// The examples of the README are compiled with those of the library.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Timestamp;
+
 /// The content type of every JSON reply. Without `application/json` in it the Node SDK hands its caller an
 /// empty string instead of the parsed body. compat: HTTP-2
 pub const CONTENT_TYPE_JSON: &str = "application/json; charset=utf-8";
@@ -14,6 +16,23 @@ pub const API_VERSION_PARAMETER: &str = "api-version";
 
 /// The version our own client sends; the SDKs of Node and Python send the same.
 pub const API_VERSION: &str = "2021-04-12";
+
+/// Reads a date as HTTP headers carry it, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7). `None` for anything else,
+/// the two forms that nothing has written for decades included. The day of the week is not compared with the date.
+pub fn parse_date(text: &str) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (weekday, rest) = text.split_once(", ")?;
+    let time = rest.strip_suffix(" GMT")?;
+    if weekday.len() != 3 || time.len() != "06 Nov 1994 08:49:37".len() {
+        return None;
+    }
+    let mut parts = time.split(' ');
+    let (day, month, year, clock) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    Timestamp::parse(&format!("{year}-{month:02}-{day}T{clock}Z")).ok()
+}
 
 /// The date an API version stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +84,25 @@ impl fmt::Display for ApiVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_of_headers_are_read() {
+        let read = |text| parse_date(text).map(|at| at.as_micros() / 1_000_000);
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(read("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        for text in [
+            "",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 06 nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse_date(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn any_date_is_a_version() {

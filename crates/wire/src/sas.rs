@@ -114,6 +114,14 @@ impl SasToken {
         self.expiry.saturating_add(SKEW_SECONDS)
     }
 
+    /// The host that the token's resource begins with, decoded and with a port if it has one; `None` when it has no
+    /// host or is not UTF-8.
+    pub fn host(&self) -> Option<String> {
+        let resource = percent::decode(&self.resource_raw)?;
+        let host = resource.split('/').next().unwrap_or_default();
+        (!host.is_empty()).then(|| host.to_owned())
+    }
+
     /// Whether the token's resource is a prefix of `host/path`, segment by segment: `h/devices/a` covers
     /// `h/devices/a/modules/m` but not `h/devices/ab`. The host may be any of the hub's names, see
     /// [`host_matches`]; the other segments are compared exactly. compat: AUTH-5

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
@@ -149,6 +150,32 @@ impl FromStr for Timestamp {
     }
 }
 
+/// What lies outside the years 1 to 9999 becomes their first or last microsecond.
+impl From<SystemTime> for Timestamp {
+    fn from(at: SystemTime) -> Self {
+        let micros = match at.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => {
+                i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
+            }
+        };
+        Self::from_micros(micros)
+    }
+}
+
+/// What the system's clock cannot hold (before 1601 on some) becomes the Unix epoch.
+impl From<Timestamp> for SystemTime {
+    fn from(at: Timestamp) -> Self {
+        let away = Duration::from_micros(at.0.unsigned_abs());
+        let time = if at.0 < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(away)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(away)
+        };
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
         output.collect_str(self)
@@ -278,6 +305,16 @@ mod tests {
         assert_eq!(json, "\"1970-01-01T00:00:00.0015000Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), at);
         assert!(serde_json::from_str::<Timestamp>("3").is_err());
+    }
+
+    #[test]
+    fn system_times_and_timestamps_are_the_same_moments() {
+        for micros in [0, 1, -1, 1_500_000, -1_500_000] {
+            let at = Timestamp::from_micros(micros);
+            assert_eq!(Timestamp::from(SystemTime::from(at)), at);
+        }
+        let cut = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_999);
+        assert_eq!(Timestamp::from(cut).as_micros(), 1);
     }
 
     proptest! {

@@ -67,8 +67,8 @@ const CRATES: &[Crate] = &[
     },
 ];
 
-/// Dependencies with one home, whoever else would like them. The HTTP client has two: the client library calls
-/// hubs, the blob adapter gives the object-store library the client it works with.
+/// Dependencies with one home, whoever else would like them. The HTTP protocol has two: the server listens,
+/// the client library calls. The HTTP client is the blob adapter's, which gives it to the object-store library.
 const ONE_CRATE: &[(&str, &str)] = &[
     ("rusqlite", "store"),
     ("tokio-postgres", "store"),
@@ -76,15 +76,19 @@ const ONE_CRATE: &[(&str, &str)] = &[
     ("async-nats", "bus"),
     ("axum", "server"),
     ("hyper", "server"),
+    ("hyper", "client"),
     ("hyper-util", "server"),
+    ("hyper-util", "client"),
     ("tower", "server"),
     ("tower-http", "server"),
     ("object_store", "blobs"),
     ("reqwest", "blobs"),
-    ("reqwest", "client"),
 ];
 
 const PREFIX: &str = "fanfare-";
+
+/// Where tests, and tests alone, may have such a dependency besides: the proxy between client and hub speaks HTTP.
+const TEST_HOMES: &[(&str, &str)] = &[("hyper", "cli"), ("hyper-util", "cli")];
 
 /// What a manifest's comment says where the reason for the crate stands.
 const REASON: &str = "# A crate of its own:";
@@ -174,8 +178,11 @@ pub(super) fn heavy_dependencies_have_one_crate(tree: &Tree) -> Vec<Finding> {
                 .iter()
                 .filter(|(package, _)| *package == dependency.package);
             let homes: Vec<_> = homes.map(|(_, home)| *home).collect();
-            if !homes.is_empty() && !folder.is_some_and(|folder| homes.contains(&folder)) {
-                let package = &dependency.package;
+            let package = &*dependency.package;
+            let in_tests = dependency.test_only
+                && folder.is_some_and(|folder| TEST_HOMES.contains(&(package, folder)));
+            let at_home = folder.is_some_and(|folder| homes.contains(&folder));
+            if !homes.is_empty() && !at_home && !in_tests {
                 let text = format!(
                     "{package} belongs to crates/{} alone",
                     homes.join(", crates/")
@@ -326,14 +333,15 @@ mod tests {
             ),
             (
                 "crates/cli/Cargo.toml",
-                "[dependencies]\nreqwest = \"0.13\"",
+                "[dependencies]\nreqwest = \"0.13\"\nhyper = \"1\"\n[dev-dependencies]\nhyper-util = \"0\"",
             ),
         ]);
         let found = texts(heavy_dependencies_have_one_crate(&tree));
         assert_eq!(
             found,
             [
-                "reqwest belongs to crates/blobs, crates/client alone",
+                "hyper belongs to crates/server, crates/client alone",
+                "reqwest belongs to crates/blobs alone",
                 "rusqlite belongs to crates/store alone",
             ]
         );

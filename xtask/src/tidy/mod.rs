@@ -4,6 +4,7 @@
 //! breaks it. Errors fail the run, warnings are printed. What the compiler, clippy or Cargo can
 //! hold is held there and not here.
 
+mod client_tree;
 mod compat;
 mod docs;
 mod imports;
@@ -112,6 +113,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
         "tidy: {} files, {errors} errors, {warnings} warnings",
         tree.files().count()
     );
+    client_tree::check()?;
     Ok(errors == 0)
 }
 

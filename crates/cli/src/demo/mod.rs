@@ -3,8 +3,9 @@
 //! Everything goes the way of any user: the hub is a child process, the jobs are scheduled over HTTPS by the
 //! client library, the devices are real MQTT connections over TLS.
 
+#![allow(clippy::print_stdout, reason = "the report is the result")]
+
 mod plan;
-mod progress;
 mod report;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,24 +14,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use fanfare_client::{DeviceMethod, HubClient, Job, JobClient, ScheduleOptions, TwinPatch};
+use fanfare_client::{DeviceMethod, HubClient, ScheduleOptions, TwinPatch};
 use tempfile::TempDir;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use self::plan::Door;
-use self::progress::{JobProgress, Progress};
 use self::report::Report;
 use crate::fleet::{Fleet, FleetOptions, FleetTarget};
 use crate::hub_process::{HubOptions, HubProcess, choose_port};
+use crate::job::follow::{Follow, Standing};
+use crate::job::live::Board;
 use crate::stop_signal::StopSignal;
 
 /// Longest wait for the hub's first start, which makes keys and certificates.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Longest wait for the devices to connect.
 const ONLINE_WITHIN: Duration = Duration::from_secs(20);
-/// Pause between two looks at a job.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Seed of the fleet: the demo is the same each time.
 const SEED: u64 = 43;
 
@@ -134,7 +135,7 @@ impl Stage {
         let doors = plan::doors();
         register(&self.client, &doors).await?;
         *fleet = Some(connect(self.hub.options(), &doors).await?);
-        let report = run_jobs(&self.client.jobs(), &doors).await?;
+        let report = Box::pin(run_jobs(&self.client, &doors)).await?;
         if args.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
@@ -170,15 +171,16 @@ async fn register(client: &HubClient, doors: &[Door]) -> anyhow::Result<()> {
         "Registering {} devices with tags ...",
         doors.len()
     ));
-    let devices: Vec<_> = doors.iter().map(Door::new_device).collect();
+    let items: Vec<_> = doors.iter().map(Door::item).collect();
     let outcome = client
-        .put_devices(&devices)
+        .registry()
+        .bulk(&items)
         .await
         .context("cannot register the devices")?;
     ensure!(
-        outcome.errors.is_empty(),
+        outcome.is_all_done(),
         "devices were refused: {:?}",
-        outcome.errors
+        outcome.refused
     );
     Ok(())
 }
@@ -215,7 +217,8 @@ async fn connect(options: &HubOptions, doors: &[Door]) -> anyhow::Result<Fleet> 
 }
 
 /// Schedules both jobs, shows them until both have ended, and collects the rows.
-async fn run_jobs(jobs: &JobClient, doors: &[Door]) -> anyhow::Result<Report> {
+async fn run_jobs(hub: &HubClient, doors: &[Door]) -> anyhow::Result<Report> {
+    let jobs = hub.jobs();
     say("Scheduling two jobs:");
     say(&format!(
         "  twin update  desired building '43', floor 3   WHERE {}",
@@ -223,7 +226,7 @@ async fn run_jobs(jobs: &JobClient, doors: &[Door]) -> anyhow::Result<Report> {
     ));
     say(&format!(
         "  lockDoor     {} s to answer                   WHERE {}",
-        plan::RESPONSE_TIMEOUT_S,
+        plan::RESPONSE_TIMEOUT.as_secs(),
         plan::METHOD_CONDITION
     ));
     let started = Instant::now();
@@ -231,20 +234,18 @@ async fn run_jobs(jobs: &JobClient, doors: &[Door]) -> anyhow::Result<Report> {
     let patch = TwinPatch::desired(plan::desired());
     jobs.schedule_twin_update(&twin_id, plan::TWIN_CONDITION, patch, None)
         .await?;
-    let lock = DeviceMethod::new("lockDoor").response_timeout_s(plan::RESPONSE_TIMEOUT_S);
+    let lock = DeviceMethod::new("lockDoor").response_timeout(plan::RESPONSE_TIMEOUT);
     let window = ScheduleOptions {
-        window_s: Some(plan::METHOD_WINDOW_S),
+        window: Some(plan::METHOD_WINDOW),
         ..ScheduleOptions::default()
     };
     jobs.schedule_device_method(&method_id, plan::METHOD_CONDITION, lock, window)
         .await?;
 
-    let progress = Progress::new();
-    let ended = tokio::try_join!(
-        watch(jobs, &twin_id, progress.job("twin update")),
-        watch(jobs, &method_id, progress.job("lockDoor")),
-    )?;
+    watch_both(hub, [&twin_id, &method_id]).await?;
     let took_s = started.elapsed().as_secs_f64();
+    // The watch leaves out of a job what never changes; the report has all of it.
+    let ended = tokio::try_join!(jobs.get_job(&twin_id), jobs.get_job(&method_id))?;
     let rows = tokio::try_join!(
         jobs.device_jobs(&twin_id).collect(),
         jobs.device_jobs(&method_id).collect(),
@@ -252,18 +253,37 @@ async fn run_jobs(jobs: &JobClient, doors: &[Door]) -> anyhow::Result<Report> {
     Ok(Report::new(doors, ended, rows, took_s))
 }
 
-/// Looks at a job until it has ended.
-async fn watch(jobs: &JobClient, job_id: &str, mut progress: JobProgress) -> anyhow::Result<Job> {
-    let mut look = interval(LOOK_PAUSE);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        look.tick().await;
-        let job = jobs.get_job(job_id).await?;
-        progress.show(&job);
-        if job.status.is_terminal() {
-            return Ok(job);
-        }
-    }
+/// Shows both jobs as `fanfare job watch` shows one, until both have ended.
+async fn watch_both(hub: &HubClient, ids: [&str; 2]) -> anyhow::Result<()> {
+    let seats = ["twin update", "lockDoor"].map(|name| {
+        let mut standing = Standing::unknown(name);
+        standing.what = match name {
+            "lockDoor" => plan::METHOD_CONDITION.to_owned(),
+            _ => plan::TWIN_CONDITION.to_owned(),
+        };
+        watch::channel(standing)
+    });
+    let [(twin, twin_seat), (method, method_seat)] = seats;
+    let mut board = Board::new(vec![twin_seat, method_seat], false);
+    let follow = |id: &str| Follow {
+        hub: hub.clone(),
+        job_id: id.to_owned(),
+        // The hub is a child of this process: when it is gone, the demo is over.
+        give_up_after: Some(Duration::ZERO),
+    };
+    let (twin_job, method_job) = (follow(ids[0]), follow(ids[1]));
+    let ended = tokio::select! {
+        biased;
+        ended = async {
+            tokio::try_join!(
+                twin_job.to_the_end(&twin, |_| Ok(())),
+                method_job.to_the_end(&method, |_| Ok(())),
+            )
+        } => ended.map(drop),
+        () = board.run() => Ok(()),
+    };
+    board.finish();
+    ended.map_err(|failure| anyhow::anyhow!("{failure}"))
 }
 
 fn absolute(path: &Path) -> anyhow::Result<String> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_client::NewDevice;
+use fanfare_client::BulkItem;
 use serde_json::{Value, json};
 
 use crate::fleet::{Answer, Behaviour, DeviceSpec, Payload, new_key};
@@ -22,10 +22,10 @@ const JAMMED: &str = "door-43-303";
 pub(super) const TWIN_CONDITION: &str = "tags.demo = true AND tags.building = '43'";
 /// Condition of the method job.
 pub(super) const METHOD_CONDITION: &str = "tags.demo = true";
-/// Seconds in which the method job may reach devices: short, so that the offline door ends with it.
-pub(super) const METHOD_WINDOW_S: u32 = 8;
-/// Seconds a door has to answer.
-pub(super) const RESPONSE_TIMEOUT_S: u32 = 15;
+/// How long the method job may reach devices: short, so that the offline door ends with it.
+pub(super) const METHOD_WINDOW: Duration = Duration::from_secs(8);
+/// How long a door has to answer.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the twin job writes.
 pub(super) fn desired() -> Value {
@@ -42,12 +42,9 @@ pub(super) struct Door {
 
 impl Door {
     /// The door as the registry wants it.
-    pub(super) fn new_device(&self) -> NewDevice {
-        NewDevice {
-            id: self.spec.id.clone(),
-            primary_key: Some(self.spec.key.clone()),
-            tags: json!({"demo": true, "building": self.building, "floor": self.floor}),
-        }
+    pub(super) fn item(&self) -> BulkItem {
+        let tags = json!({"demo": true, "building": self.building, "floor": self.floor});
+        BulkItem::from(self.spec.identity()).tags(tags)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use fanfare_client::{DeviceJob, DeviceJobStatus, Job};
 use serde::Serialize;
 
@@ -68,6 +68,8 @@ impl Report {
     pub(super) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);
+        // On a terminal long payloads take several lines, and the frame stays whole.
+        table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header([
             "device",
             "building",
@@ -97,8 +99,8 @@ impl Report {
 
     /// What happened, in two sentences.
     pub(super) fn sentences(&self) -> [String; 2] {
-        let twins = self.twin_job.statistics.unwrap_or_default();
-        let methods = self.method_job.statistics.unwrap_or_default();
+        let twins = self.twin_job.statistics.clone().unwrap_or_default();
+        let methods = self.method_job.statistics.clone().unwrap_or_default();
         let answered = self.answers().count();
         let refused: Vec<&str> = self
             .answers()

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use fanfare_client::{Authentication, Device};
 use serde_json::Value;
 
 /// One simulated device: who it is and how it behaves.
@@ -30,6 +31,13 @@ impl fmt::Debug for DeviceSpec {
 }
 
 impl DeviceSpec {
+    /// The identity it has in a registry, with its key as both keys.
+    #[must_use]
+    pub fn identity(&self) -> Device {
+        let keys = Authentication::keys(&*self.key, &*self.key);
+        Device::new(&*self.id).authentication(keys)
+    }
+
     /// Whether the device ever connects.
     #[must_use]
     pub fn connects(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use fanfare_client::{ClientOptions, HubClient, NewDevice, Trust};
+use fanfare_client::{ClientOptions, Device, HubClient, Trust};
 use fanfare_wire::connection_string::ConnectionString;
 use serde_json::json;
 use tokio::net::lookup_host;
@@ -180,49 +180,37 @@ async fn devices(args: &FleetArgs, hub: &HubClient) -> anyhow::Result<Vec<Device
         answer_qos,
         ..Behaviour::default()
     };
-    let mut new: Vec<NewDevice> = (0..args.count)
-        .map(|number| NewDevice {
-            primary_key: Some(super::new_key()),
-            ..NewDevice::new(format!("{}{number:05}", args.prefix))
+    let mut specs: Vec<DeviceSpec> = (0..args.count)
+        .map(|number| DeviceSpec {
+            id: format!("{}{number:05}", args.prefix),
+            key: super::new_key(),
+            behaviour: behaviour.clone(),
         })
         .collect();
-    let mut missing_keys: Vec<String> = new.iter().map(|device| device.id.clone()).collect();
+    let registry = hub.registry();
+    let mut there_already: Vec<usize> = (0..specs.len()).collect();
     if !args.no_create {
-        let outcome = hub
+        let new: Vec<Device> = specs.iter().map(DeviceSpec::identity).collect();
+        let outcome = registry
             .create_devices(&new)
             .await
             .context("cannot create devices")?;
-        for refused in &outcome.errors {
+        for refused in &outcome.refused {
             ensure!(
-                refused.already_exists(),
-                "device {} was refused: {} {}",
-                refused.device_id,
-                refused.error_code,
-                refused.error_status
+                refused.code == "DeviceAlreadyExists",
+                "device {refused} was refused"
             );
         }
-        missing_keys = outcome
-            .errors
-            .into_iter()
-            .map(|refused| refused.device_id)
-            .collect();
+        let places = outcome.refused.iter().filter_map(|refused| refused.index);
+        there_already = places.collect();
     }
-    missing_keys.sort();
-    for device in &mut new {
-        if missing_keys.binary_search(&device.id).is_ok() {
-            let known = hub.device(&device.id).await?;
-            let key = known
-                .primary_key()
-                .with_context(|| format!("{} has no key", device.id))?;
-            device.primary_key = Some(key.to_owned());
-        }
+    for place in there_already {
+        let spec = &mut specs[place];
+        let known = registry.get_device(&spec.id).await?;
+        let key = known
+            .primary_key()
+            .with_context(|| format!("{} has no key", spec.id))?;
+        spec.key = key.expose().to_owned();
     }
-    Ok(new
-        .into_iter()
-        .map(|device| DeviceSpec {
-            id: device.id,
-            key: device.primary_key.expect("every device has one by now"),
-            behaviour: behaviour.clone(),
-        })
-        .collect())
+    Ok(specs)
 }

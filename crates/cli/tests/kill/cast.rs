@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanfare_cli::fleet::{
     Answer, AnswerQos, Behaviour, DeviceSpec, Payload, Presence, Subscribing, TwinUse, new_key,
 };
-use fanfare_client::NewDevice;
+use fanfare_client::{BulkItem, ImportMode};
 use serde_json::json;
 
 /// Devices of the test.
@@ -46,12 +46,10 @@ pub(crate) fn cast() -> Vec<DeviceSpec> {
 }
 
 /// A device as the registry wants it.
-pub(crate) fn new_device(number: usize, spec: &DeviceSpec) -> NewDevice {
-    NewDevice {
-        primary_key: Some(spec.key.clone()),
-        tags: json!({"group": group_of(number)}),
-        ..NewDevice::new(&*spec.id)
-    }
+pub(crate) fn new_device(number: usize, spec: &DeviceSpec) -> BulkItem {
+    BulkItem::from(spec.identity())
+        .mode(ImportMode::Create)
+        .tags(json!({"group": group_of(number)}))
 }
 
 /// Devices that come and go, that never subscribe again, that are slow, silent, broken or absent.

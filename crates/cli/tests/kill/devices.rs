@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::ledger::{JobEntry, Kind, Ledger};
 
-/// Seconds the jobs of the test give a device to answer.
-pub(crate) const RESPONSE_TIMEOUT_S: u32 = 15;
+/// How long the jobs of the test give a device to answer.
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// An answer acknowledged this long before its time-out must count. The device knows when it got a call, not
 /// when the hub's clock for it began.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -160,7 +160,7 @@ fn in_time(call: &CallLog, entry: &JobEntry) -> bool {
     else {
         return false;
     };
-    let timeout = Duration::from_secs(RESPONSE_TIMEOUT_S.into()) - MARGIN;
+    let timeout = RESPONSE_TIMEOUT - MARGIN;
     at < call.received_at + timeout && at < entry.asked_at + entry.window - MARGIN
 }
 

@@ -85,7 +85,7 @@ impl Ledger {
             return;
         };
         let mut faults = Vec::new();
-        if let Some(counts) = job.statistics {
+        if let Some(counts) = &job.statistics {
             let sum = job.ended_count() + counts.running_count + counts.pending_count;
             if sum != counts.device_count {
                 faults.push(format!("the counts do not add up: {counts:?}"));
@@ -178,10 +178,11 @@ fn is_unknown(row: &DeviceJob) -> bool {
 /// A job never goes back: not its status, not its counts, and nothing at all once it has ended.
 fn check_progress(last: &Job, now: &Job, faults: &mut Vec<String>) {
     let rank = |job: &Job| match job.status {
-        JobStatus::Unknown | JobStatus::Enqueued | JobStatus::Queued => 0,
+        JobStatus::Enqueued | JobStatus::Queued => 0,
         JobStatus::Scheduled => 1,
         JobStatus::Running => 2,
         JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => 3,
+        ref unknown => panic!("a job is {unknown}"),
     };
     if rank(now) < rank(last) {
         faults.push(format!(
@@ -189,18 +190,19 @@ fn check_progress(last: &Job, now: &Job, faults: &mut Vec<String>) {
             last.status, now.status
         ));
     }
-    if last.status.is_terminal() && (&last.status, last.statistics) != (&now.status, now.statistics)
+    if last.status.is_terminal()
+        && (&last.status, &last.statistics) != (&now.status, &now.statistics)
     {
         faults.push(format!("it had ended as {last:?} and is now {now:?}"));
     }
-    let Some(before) = last.statistics else {
+    let Some(before) = &last.statistics else {
         return;
     };
-    let Some(after) = now.statistics else {
+    let Some(after) = &now.statistics else {
         faults.push("its counts are gone".to_owned());
         return;
     };
-    let went_back = |count: fn(&DeviceJobStatistics) -> u64| count(&after) < count(&before);
+    let went_back = |count: fn(&DeviceJobStatistics) -> u64| count(after) < count(before);
     if after.device_count != before.device_count
         || went_back(|counts| counts.succeeded_count)
         || went_back(|counts| counts.failed_count)
@@ -212,7 +214,7 @@ fn check_progress(last: &Job, now: &Job, faults: &mut Vec<String>) {
 
 /// Counts equal rows: exactly when nothing moved between the two looks, else within what moved.
 fn check_counts(before: &Job, rows: &[DeviceJob], after: &Job, faults: &mut Vec<String>) {
-    let (Some(low), Some(high)) = (before.statistics, after.statistics) else {
+    let (Some(low), Some(high)) = (&before.statistics, &after.statistics) else {
         // The target set was sealed in between, or not yet.
         if after.statistics.is_none() && !rows.is_empty() {
             faults.push(format!(

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cast;
-use crate::devices::{RESPONSE_TIMEOUT_S, payload_of};
+use crate::devices::{RESPONSE_TIMEOUT, payload_of};
 use crate::ledger::{JobEntry, Kind, Ledger};
 
 /// Window of every job: longer than a few kills, so that jobs live through them.
@@ -90,9 +90,8 @@ impl Request {
     /// Asks for the job; once acknowledged it is in the ledger.
     async fn send(&self, client: &HubClient, ledger: &Mutex<Ledger>) -> Result<(), Error> {
         let condition = format!("tags.group = {}", self.group);
-        let window_s = u32::try_from(WINDOW.as_secs()).ok();
         let options = ScheduleOptions {
-            window_s,
+            window: Some(WINDOW),
             ..ScheduleOptions::default()
         };
         let jobs = client.jobs();
@@ -100,7 +99,7 @@ impl Request {
             Kind::Method => {
                 let lock = DeviceMethod::new("lockDoor")
                     .payload(payload_of(&self.id))
-                    .response_timeout_s(RESPONSE_TIMEOUT_S);
+                    .response_timeout(RESPONSE_TIMEOUT);
                 jobs.schedule_device_method(&self.id, &condition, lock, options)
                     .await?;
             }
@@ -236,7 +235,8 @@ async fn patch(client: HubClient, ledger: Arc<Mutex<Ledger>>, plan: Plan) -> Vec
             ledger.patches.entry(device.clone()).or_default().sent = value;
         }
         match client
-            .patch_twin(device, &json!({"tags": {"patch": value}}))
+            .twins()
+            .patch(device, &json!({"tags": {"patch": value}}), None)
             .await
         {
             Ok(_) => {

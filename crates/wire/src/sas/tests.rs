@@ -151,6 +151,21 @@ fn the_audience_is_a_prefix_by_segments() {
 }
 
 #[test]
+fn a_token_names_its_host() {
+    for (resource, host) in [
+        ("hub.test", Some("hub.test")),
+        ("hub.test%3a8443%2Fdevices%2Fd", Some("hub.test:8443")),
+        ("hub.test/devices/d", Some("hub.test")),
+        ("%2Fdevices", None),
+        ("%ff", None),
+    ] {
+        let text = format!("SharedAccessSignature sr={resource}&sig=c2Vj&se=1");
+        let token = SasToken::parse(&text).unwrap();
+        assert_eq!(token.host().as_deref(), host, "{resource}");
+    }
+}
+
+#[test]
 fn hosts_match_without_case_and_port() {
     for (host, want) in [
         ("localhost", true),

@@ -1,0 +1,357 @@
+//! `fanfare bench get-job`: what one small call costs a client, beside the Node SDK making the same call.
+//!
+//! Each client is a process of its own, so that its CPU and memory can be told from everybody else's, and makes
+//! its calls one after another over one client. A warm-up comes first and is not counted: connecting, signing,
+//! compiled code. What the hub costs meanwhile is its own affair.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
+use fanfare_client::{
+    BulkItem, ClientOptions, Credential, Device, HubClient, JobClient, Trust, TwinPatch,
+};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use super::relay::Http1Relay;
+use super::{LOOK_PAUSE, READY_WITHIN};
+use crate::hub_process::{HubOptions, HubProcess, free_port};
+
+/// The only port that the Node SDK speaks to.
+const NODES_PORT: u16 = 443;
+/// What the goal is: the Node SDK's CPU per call, divided by ours.
+const RATIO_WANTED: f64 = 5.0;
+
+#[derive(Debug, Args)]
+pub(super) struct GetJobArgs {
+    /// Calls that are counted, of each client.
+    #[arg(long, default_value_t = 10_000)]
+    calls: usize,
+    /// Calls before those.
+    #[arg(long, default_value_t = 1_000)]
+    warm_up: usize,
+    /// How often each client is run.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The folder of the Node SDK's script with its packages installed; without it ours is measured alone.
+    #[arg(long, value_name = "DIR")]
+    node: Option<PathBuf>,
+    /// Loopback address of the hub, which listens on 443 there when the Node SDK is measured.
+    #[arg(long, default_value = "127.0.0.61")]
+    bind: IpAddr,
+    /// One JSON object a run in place of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the child process is told.
+#[derive(Debug, Args)]
+pub(super) struct CallsArgs {
+    job: String,
+    #[arg(long)]
+    calls: usize,
+    #[arg(long)]
+    warm_up: usize,
+    #[arg(long)]
+    endpoint: String,
+    #[arg(long)]
+    ca: PathBuf,
+    #[arg(long, value_enum)]
+    runtime: Runtime,
+    #[arg(long, env = "FANFARE_CONNECTION_STRING", hide = true)]
+    connection_string: String,
+}
+
+/// Which of tokio's runtimes the client runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Runtime {
+    /// What `#[tokio::main]` gives.
+    Threads,
+    /// One thread for everything.
+    OneThread,
+}
+
+/// What calls have cost the process that made them; the Node script prints the same.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Cost {
+    calls: usize,
+    seconds: f64,
+    /// User and system.
+    cpu_seconds: f64,
+    resident_kib: u64,
+}
+
+/// A client under measurement.
+struct Contender {
+    name: &'static str,
+    speaks: Speaks,
+}
+
+enum Speaks {
+    Http2(Runtime),
+    Http1(Runtime),
+    Node,
+}
+
+const OURS: [Contender; 4] = [
+    Contender {
+        name: "fanfare-client, HTTP/2",
+        speaks: Speaks::Http2(Runtime::Threads),
+    },
+    Contender {
+        name: "fanfare-client, HTTP/1.1",
+        speaks: Speaks::Http1(Runtime::Threads),
+    },
+    Contender {
+        name: "fanfare-client, HTTP/2, one thread",
+        speaks: Speaks::Http2(Runtime::OneThread),
+    },
+    Contender {
+        name: "fanfare-client, HTTP/1.1, one thread",
+        speaks: Speaks::Http1(Runtime::OneThread),
+    },
+];
+const NODE: Contender = Contender {
+    name: "azure-iothub for Node",
+    speaks: Speaks::Node,
+};
+
+/// Runs `fanfare bench get-job`.
+///
+/// # Errors
+/// When the hub or a client does not start, or a call fails.
+pub(super) async fn run(args: GetJobArgs) -> anyhow::Result<()> {
+    let scratch = tempfile::Builder::new()
+        .prefix("fanfare-bench-")
+        .tempdir()?;
+    let https_port = match args.node {
+        Some(_) => NODES_PORT,
+        None => free_port(args.bind)?,
+    };
+    let options = HubOptions {
+        program: std::env::current_exe()?,
+        data_dir: scratch.path().join("data"),
+        log_file: scratch.path().join("serve.log"),
+        bind: args.bind,
+        host_name: args.bind.to_string(),
+        https_port,
+        mqtts_port: free_port(args.bind)?,
+        mqtt_plain_port: None,
+    };
+    let hub = HubProcess::start(options, READY_WITHIN).await?;
+    let done = compare(&args, hub.options()).await;
+    let ended = hub.terminate().await;
+    done?;
+    ensure!(ended?.success(), "the hub did not end well");
+    Ok(())
+}
+
+async fn compare(args: &GetJobArgs, hub: &HubOptions) -> anyhow::Result<()> {
+    let job = finished_job(&hub.client("iothubowner").await?).await?;
+    let relay = Http1Relay::start(hub).await?;
+    let scene = Scene {
+        args,
+        hub,
+        job,
+        relay: relay.address(),
+        connection_string: hub.connection_string("service").await?,
+    };
+    let mut costs = Vec::new();
+    for contender in OURS.iter().chain(args.node.as_ref().map(|_| &NODE)) {
+        let mut best: Option<Cost> = None;
+        for round in 1..=args.rounds {
+            let cost = scene.measure(contender).await?;
+            print_cost(args, contender.name, round, &cost);
+            best = best
+                .filter(|best| best.cpu_seconds <= cost.cpu_seconds)
+                .or(Some(cost));
+        }
+        costs.extend(best.map(|cost| (contender.name, cost)));
+    }
+    drop(relay);
+    if args.node.is_some() && !args.json {
+        print_ratios(&costs);
+    }
+    Ok(())
+}
+
+/// A job that has ended, with a document as jobs have it.
+async fn finished_job(client: &HubClient) -> anyhow::Result<String> {
+    let device = BulkItem::from(Device::new("bench-door")).tags(json!({"building": "43"}));
+    let made = client.registry().bulk(&[device]).await?;
+    ensure!(made.is_all_done(), "the device was refused");
+    let (id, patch) = ("bench-get-job", TwinPatch::desired(json!({"floor": 2})));
+    let condition = "tags.building = '43'";
+    let jobs = client.jobs();
+    jobs.schedule_twin_update(id, condition, patch, None)
+        .await?;
+    while !jobs.get_job(id).await?.status.is_terminal() {
+        sleep(LOOK_PAUSE).await;
+    }
+    Ok(id.to_owned())
+}
+
+/// What every child is told.
+struct Scene<'a> {
+    args: &'a GetJobArgs,
+    hub: &'a HubOptions,
+    job: String,
+    relay: SocketAddr,
+    connection_string: String,
+}
+
+impl Scene<'_> {
+    async fn measure(&self, contender: &Contender) -> anyhow::Result<Cost> {
+        let mut command = match &contender.speaks {
+            Speaks::Http2(runtime) => self.ours(self.hub.https_port, *runtime),
+            Speaks::Http1(runtime) => self.ours(self.relay.port(), *runtime),
+            Speaks::Node => self.nodes()?,
+        };
+        command
+            .env("FANFARE_CONNECTION_STRING", &self.connection_string)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true);
+        let output = command.output().await.context(contender.name)?;
+        ensure!(
+            output.status.success(),
+            "{}: ended with {}",
+            contender.name,
+            output.status
+        );
+        serde_json::from_slice(&output.stdout).context(contender.name)
+    }
+
+    fn ours(&self, port: u16, runtime: Runtime) -> Command {
+        let runtime = runtime
+            .to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default();
+        let mut command = Command::new(&self.hub.program);
+        command
+            .args(["bench", "get-job-calls", &self.job])
+            .args(["--calls", &self.args.calls.to_string()])
+            .args(["--warm-up", &self.args.warm_up.to_string()])
+            .args(["--endpoint", &format!("https://{}:{port}", self.hub.bind)])
+            .args(["--runtime", &runtime])
+            .arg("--ca")
+            .arg(self.ca());
+        command
+    }
+
+    fn nodes(&self) -> anyhow::Result<Command> {
+        let folder = self.args.node.as_deref();
+        let folder = folder.context("the Node SDK's folder was not named")?;
+        let mut command = Command::new("node");
+        command
+            .arg("--no-deprecation")
+            .arg(folder.join("bench_get_job.js"))
+            .arg(&self.job)
+            .arg(self.args.calls.to_string())
+            .arg(self.args.warm_up.to_string())
+            .env("NODE_EXTRA_CA_CERTS", self.ca());
+        Ok(command)
+    }
+
+    fn ca(&self) -> OsString {
+        self.hub.data_dir.join("ca.pem").into_os_string()
+    }
+}
+
+fn print_cost(args: &GetJobArgs, name: &str, round: usize, cost: &Cost) {
+    if args.json {
+        let line = json!({"client": name, "round": round, "cost": cost});
+        println!("{line}");
+        return;
+    }
+    println!(
+        "{name}, round {round}: {:.0} calls/s, {:.1} us of CPU per call, {:.1} MiB resident",
+        cost.calls as f64 / cost.seconds,
+        cpu_us(cost),
+        cost.resident_kib as f64 / 1024.0
+    );
+}
+
+/// The rounds of each client with the least CPU, beside the Node SDK's.
+fn print_ratios(costs: &[(&'static str, Cost)]) {
+    let Some((_, node)) = costs.iter().find(|(name, _)| *name == NODE.name) else {
+        return;
+    };
+    for (name, cost) in costs.iter().filter(|(name, _)| *name != NODE.name) {
+        let ratio = cpu_us(node) / cpu_us(cost);
+        let verdict = match ratio >= RATIO_WANTED {
+            true => "as wanted",
+            false => "LESS THAN WANTED",
+        };
+        println!(
+            "{name}: 1/{ratio:.1} of the Node SDK's CPU per call, 1/{:.1} of its memory \
+             (1/{RATIO_WANTED} of the CPU or less is wanted: {verdict})",
+            node.resident_kib as f64 / cost.resident_kib as f64
+        );
+    }
+}
+
+fn cpu_us(cost: &Cost) -> f64 {
+    cost.cpu_seconds * 1e6 / cost.calls as f64
+}
+
+/// Runs `fanfare bench get-job-calls`: the child that makes the calls.
+///
+/// # Errors
+/// When a call fails.
+pub(super) fn calls(args: &CallsArgs) -> anyhow::Result<()> {
+    let mut builder = match args.runtime {
+        Runtime::Threads => tokio::runtime::Builder::new_multi_thread(),
+        Runtime::OneThread => tokio::runtime::Builder::new_current_thread(),
+    };
+    let cost = builder.enable_all().build()?.block_on(make(args))?;
+    println!("{}", serde_json::to_string(&cost)?);
+    Ok(())
+}
+
+async fn make(args: &CallsArgs) -> anyhow::Result<Cost> {
+    let credential = Credential::from_connection_string(&args.connection_string)?;
+    let options = ClientOptions {
+        trust: Trust::only_file(&args.ca)?,
+        ..ClientOptions::default()
+    };
+    let jobs = JobClient::new(&args.endpoint, credential, options)?;
+    repeat(&jobs, &args.job, args.warm_up).await?;
+    let (began, cpu_before) = (Instant::now(), cpu_seconds());
+    repeat(&jobs, &args.job, args.calls).await?;
+    Ok(Cost {
+        calls: args.calls,
+        seconds: began.elapsed().as_secs_f64(),
+        cpu_seconds: cpu_seconds() - cpu_before,
+        resident_kib: resident_kib().context("/proc/self/status has an unknown form")?,
+    })
+}
+
+async fn repeat(jobs: &JobClient, id: &str, times: usize) -> anyhow::Result<()> {
+    for _ in 0..times {
+        let job = jobs.get_job(id).await?;
+        ensure!(job.job_id == id, "asked for {id}, got {}", job.job_id);
+    }
+    Ok(())
+}
+
+/// CPU time of this process with all its threads, user and system.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}

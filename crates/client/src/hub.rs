@@ -1,0 +1,418 @@
+//! One hub with one credential: what every client of this crate is made of.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use rustls::crypto::SecureRandom;
+
+use crate::credential::authorize::Authorizer;
+use crate::error::SetupError;
+use crate::transport::exchange::Route;
+use crate::transport::{Call, segment};
+use crate::{
+    ClientOptions, Credential, Error, JobClient, MethodClient, QueryClient, RegistryClient,
+    RetryPolicy, TokenCredential, TwinClient,
+};
+
+/// A hub, with the rights of one credential. Cheap to clone; clones share connections and signature.
+///
+/// ```no_run
+/// use fanfare_client::{ClientOptions, HubClient};
+///
+/// # async fn example(connection_string: &str) -> Result<(), fanfare_client::Error> {
+/// let hub = HubClient::from_connection_string(connection_string, ClientOptions::default())?;
+/// println!("{}", hub.jobs().get_job("lock-43").await?.status);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct HubClient {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a client have in common. Connections and their tasks end with it.
+pub(crate) struct Shared {
+    pub(crate) route: Route,
+    pub(crate) authorizer: Authorizer,
+    /// Encoded for a query.
+    pub(crate) api_version: String,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) timeout: Duration,
+    pub(crate) retry: RetryPolicy,
+    random: &'static dyn SecureRandom,
+    /// The first of this client's request ids; the others count on from it.
+    request_id_first: u128,
+    requests: AtomicU64,
+}
+
+impl Shared {
+    fn new(endpoint: &str, credential: Credential, options: ClientOptions) -> Result<Self, Error> {
+        let route = Route::to(endpoint, &options)?;
+        let random = rustls::crypto::ring::default_provider().secure_random;
+        Ok(Self {
+            authorizer: Authorizer::new(credential, route.host().to_owned(), options.timeout)?,
+            route,
+            api_version: segment(&options.api_version),
+            user_agent: HeaderValue::try_from(options.user_agent)
+                .map_err(|_| SetupError::Option("user_agent"))?,
+            timeout: options.timeout,
+            retry: options.retry,
+            random,
+            request_id_first: u128::from(chance(random)) << 64 | u128::from(chance(random)),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// An id for one call, the same for all its tries: a UUID that nobody else makes.
+    pub(crate) fn request_id(&self) -> HeaderValue {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed);
+        let id = self.request_id_first.wrapping_add(u128::from(count));
+        HeaderValue::try_from(uuid_text(id)).expect("hex digits and dashes can be sent")
+    }
+
+    /// A number that nobody can foretell.
+    pub(crate) fn chance(&self) -> u64 {
+        chance(self.random)
+    }
+}
+
+/// Half of all when the system has no random numbers: pauses need some part of their span, not a secret.
+fn chance(random: &dyn SecureRandom) -> u64 {
+    let mut bytes = [0; 8];
+    match random.fill(&mut bytes) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        Err(_) => 1 << 63,
+    }
+}
+
+/// A UUID of version 4 out of 128 bits.
+fn uuid_text(id: u128) -> String {
+    let id = id & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{id:032x}");
+    let (a, b, c, d, e) = (
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    );
+    format!("{a}-{b}-{c}-{d}-{e}")
+}
+
+impl fmt::Debug for HubClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubClient")
+            .field("at", &self.shared.route.at())
+            .finish_non_exhaustive()
+    }
+}
+
+impl HubClient {
+    /// A client of the hub at `endpoint`, `https://HOST[:PORT]`. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when the endpoint, the credential, the trusted certificates or an option cannot be used.
+    ///
+    /// ```no_run
+    /// use fanfare_client::{ClientOptions, Credential, HubClient};
+    ///
+    /// # fn main() -> Result<(), fanfare_client::Error> {
+    /// let credential = Credential::shared_access_key("registryReadWrite", "c2VjcmV0");
+    /// let hub = HubClient::new("https://localhost", credential, ClientOptions::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(
+        endpoint: &str,
+        credential: Credential,
+        options: ClientOptions,
+    ) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::new(endpoint, credential, options)?);
+        Ok(Self { shared })
+    }
+
+    /// A client of the hub that a connection string names, with the policy and key, or the signature, in it.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when the text is no connection string of a shared access policy.
+    ///
+    /// ```no_run
+    /// use fanfare_client::{ClientOptions, HubClient};
+    ///
+    /// # fn main() -> Result<(), fanfare_client::Error> {
+    /// let text = "HostName=localhost;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0";
+    /// let hub = HubClient::from_connection_string(text, ClientOptions::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_connection_string(text: &str, options: ClientOptions) -> Result<Self, Error> {
+        let (endpoint, credential) = Credential::parse_connection_string(text)?;
+        Self::new(&endpoint, credential, options)
+    }
+
+    /// A client of the hub that a ready-made shared access signature is for (its `sr`). It works until the signature
+    /// ends, see [`Error::SignatureExpired`].
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when the text is no shared access signature.
+    ///
+    /// ```no_run
+    /// use fanfare_client::{ClientOptions, HubClient};
+    ///
+    /// # fn main() -> Result<(), fanfare_client::Error> {
+    /// let text = "SharedAccessSignature sr=localhost&sig=c2VjcmV0&se=1924992000&skn=service";
+    /// let hub = HubClient::from_shared_access_signature(text, ClientOptions::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_shared_access_signature(text: &str, options: ClientOptions) -> Result<Self, Error> {
+        let (endpoint, credential) = Credential::parse_signature(text)?;
+        Self::new(&endpoint, credential, options)
+    }
+
+    /// A client of the hub `host`, `HOST[:PORT]`, with bearer tokens.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    ///
+    /// ```no_run
+    /// use fanfare_client::{ClientOptions, HubClient, TokenCredential};
+    ///
+    /// # fn example(signed_in: impl TokenCredential + 'static) -> Result<(), fanfare_client::Error> {
+    /// let hub = HubClient::from_token_credential("hub.example.com", signed_in, ClientOptions::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_token_credential(
+        host: &str,
+        credential: impl TokenCredential + 'static,
+        options: ClientOptions,
+    ) -> Result<Self, Error> {
+        Self::new(
+            &format!("https://{host}"),
+            Credential::token(credential),
+            options,
+        )
+    }
+
+    /// The jobs of this hub.
+    ///
+    /// ```no_run
+    /// # async fn example(hub: fanfare_client::HubClient) -> Result<(), fanfare_client::Error> {
+    /// println!("{}", hub.jobs().get_job("lock-43").await?.status);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn jobs(&self) -> JobClient {
+        JobClient::of(self.clone())
+    }
+
+    /// The queries of this hub.
+    ///
+    /// ```no_run
+    /// # async fn example(hub: fanfare_client::HubClient) -> Result<(), fanfare_client::Error> {
+    /// let lost = hub.queries().twins("SELECT * FROM devices WHERE connectionState = 'Disconnected'");
+    /// println!("{} devices are away", lost.collect().await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn queries(&self) -> QueryClient {
+        QueryClient::of(self.clone())
+    }
+
+    /// The registry of this hub.
+    ///
+    /// ```no_run
+    /// # async fn example(hub: fanfare_client::HubClient) -> Result<(), fanfare_client::Error> {
+    /// println!("{:?}", hub.registry().get_device("door-1").await?.connection_state);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn registry(&self) -> RegistryClient {
+        RegistryClient::of(self.clone())
+    }
+
+    /// The twins of this hub.
+    ///
+    /// ```no_run
+    /// # async fn example(hub: fanfare_client::HubClient) -> Result<(), fanfare_client::Error> {
+    /// println!("{}", hub.twins().get("door-1").await?.tags);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn twins(&self) -> TwinClient {
+        TwinClient::of(self.clone())
+    }
+
+    /// The direct methods of this hub's devices.
+    ///
+    /// ```no_run
+    /// # async fn example(hub: fanfare_client::HubClient) -> Result<(), fanfare_client::Error> {
+    /// use fanfare_client::DeviceMethod;
+    /// println!("{}", hub.methods().invoke("door-1", DeviceMethod::new("lockDoor")).await?.status);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn methods(&self) -> MethodClient {
+        MethodClient::of(self.clone())
+    }
+
+    /// The hub's metrics in Prometheus' text form. An extension: other hubs refuse.
+    ///
+    /// # Errors
+    /// When the hub refuses or gives no reply.
+    ///
+    /// ```no_run
+    /// # async fn example(hub: fanfare_client::HubClient) -> Result<(), fanfare_client::Error> {
+    /// print!("{}", hub.metrics().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn metrics(&self) -> Result<String, Error> {
+        let call = self.call(Method::GET, "/fanfare/v1/metrics");
+        Ok(call.reply().await?.text())
+    }
+
+    /// Begins a request; `path` is encoded already, see [`crate::transport::segment`].
+    pub(crate) fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
+        Call::new(&self.shared, method, path.into())
+    }
+}
+
+/// The four constructors that a client of one part of a hub has, and `of`; the client holds the hub in `hub`.
+macro_rules! constructors_of {
+    ($client:ident) => {
+        impl $client {
+            /// A client of the hub at `endpoint`, `https://HOST[:PORT]`. Nothing is sent.
+            ///
+            /// # Errors
+            /// As [`crate::HubClient::new`].
+            ///
+            /// ```no_run
+            #[doc = concat!("use fanfare_client::{ClientOptions, Credential, ", stringify!($client), "};")]
+            ///
+            /// # fn main() -> Result<(), fanfare_client::Error> {
+            /// let credential = Credential::shared_access_key("registryReadWrite", "c2VjcmV0");
+            #[doc = concat!("let client = ", stringify!($client), "::new(\"https://localhost\", credential, ClientOptions::default())?;")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn new(
+                endpoint: &str,
+                credential: $crate::Credential,
+                options: $crate::ClientOptions,
+            ) -> Result<Self, $crate::Error> {
+                $crate::HubClient::new(endpoint, credential, options).map(Self::of)
+            }
+
+            /// A client of the hub that a connection string names.
+            ///
+            /// # Errors
+            /// As [`crate::HubClient::from_connection_string`].
+            ///
+            /// ```no_run
+            #[doc = concat!("use fanfare_client::{ClientOptions, ", stringify!($client), "};")]
+            ///
+            /// # fn main() -> Result<(), fanfare_client::Error> {
+            /// let text = "HostName=localhost;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0";
+            #[doc = concat!("let client = ", stringify!($client), "::from_connection_string(text, ClientOptions::default())?;")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn from_connection_string(
+                text: &str,
+                options: $crate::ClientOptions,
+            ) -> Result<Self, $crate::Error> {
+                $crate::HubClient::from_connection_string(text, options).map(Self::of)
+            }
+
+            /// A client of the hub that a ready-made shared access signature is for.
+            ///
+            /// # Errors
+            /// As [`crate::HubClient::from_shared_access_signature`].
+            ///
+            /// ```no_run
+            #[doc = concat!("use fanfare_client::{ClientOptions, ", stringify!($client), "};")]
+            ///
+            /// # fn main() -> Result<(), fanfare_client::Error> {
+            /// let text = "SharedAccessSignature sr=localhost&sig=c2VjcmV0&se=1924992000&skn=service";
+            #[doc = concat!("let client = ", stringify!($client), "::from_shared_access_signature(text, ClientOptions::default())?;")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn from_shared_access_signature(
+                text: &str,
+                options: $crate::ClientOptions,
+            ) -> Result<Self, $crate::Error> {
+                $crate::HubClient::from_shared_access_signature(text, options).map(Self::of)
+            }
+
+            /// A client of the hub `host`, `HOST[:PORT]`, with bearer tokens.
+            ///
+            /// # Errors
+            /// As [`crate::HubClient::from_token_credential`].
+            ///
+            /// ```no_run
+            #[doc = concat!("use fanfare_client::{ClientOptions, ", stringify!($client), ", TokenCredential};")]
+            ///
+            /// # fn example(signed_in: impl TokenCredential + 'static) -> Result<(), fanfare_client::Error> {
+            #[doc = concat!("let client = ", stringify!($client), "::from_token_credential(\"localhost\", signed_in, ClientOptions::default())?;")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn from_token_credential(
+                host: &str,
+                credential: impl $crate::TokenCredential + 'static,
+                options: $crate::ClientOptions,
+            ) -> Result<Self, $crate::Error> {
+                $crate::HubClient::from_token_credential(host, credential, options).map(Self::of)
+            }
+
+            pub(crate) fn of(hub: $crate::HubClient) -> Self {
+                Self { hub }
+            }
+        }
+    };
+}
+
+pub(crate) use constructors_of;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "HostName=hub.test:8443;SharedAccessKeyName=s;SharedAccessKey=c2VjcmV0";
+
+    #[test]
+    fn request_ids_are_uuids_and_differ() {
+        assert_eq!(uuid_text(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid_text(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid_text(7), "00000000-0000-4000-8000-000000000007");
+    }
+
+    #[cfg(feature = "platform-verifier")]
+    #[test]
+    fn a_client_shows_neither_key_nor_signature() {
+        let hub = HubClient::from_connection_string(TEXT, ClientOptions::default());
+        let shown = format!("{:?}", hub.expect("a good string"));
+        assert_eq!(shown, "HubClient { at: \"hub.test:8443\", .. }");
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_sent_is_refused_at_once() {
+        let options = ClientOptions {
+            user_agent: "two\nlines".to_owned(),
+            ..ClientOptions::default()
+        };
+        let error = HubClient::from_connection_string(TEXT, options).expect_err("refused");
+        assert!(matches!(error, Error::Setup(_)), "{error}");
+    }
+}
