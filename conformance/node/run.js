@@ -3,11 +3,11 @@
 // a part of a file name. Exit code 0 only if every test of every chosen file passed.
 'use strict';
 
-const { fork, spawnSync } = require('node:child_process');
-const { createHash } = require('node:crypto');
+const { fork } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { Hub } = require('./hub');
+const { install } = require('./install');
 
 const TESTS = path.join(__dirname, 'tests');
 const FIRST_ADDRESS = 20;
@@ -44,17 +44,6 @@ async function main() {
   await Promise.all(Array.from({ length: FILES_AT_A_TIME }, worker));
   writeResults(results);
   return summary(results, Date.now() - started);
-}
-
-/** Installs the pinned packages if they are missing or belong to another lock file. */
-function install() {
-  const lock = ['package.json', 'package-lock.json'].map((name) => fs.readFileSync(path.join(__dirname, name)));
-  const hash = createHash('sha256').update(Buffer.concat(lock)).digest('hex');
-  const stamp = path.join(__dirname, 'node_modules', '.fanfare-lock-hash');
-  if (fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === hash) return;
-  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts'], { cwd: __dirname, stdio: 'inherit' });
-  if (npm.status !== 0) throw new Error('npm ci failed');
-  fs.writeFileSync(stamp, hash);
 }
 
 /** Leaves what ran, and what the SDKs offer, where FANFARE_CONFORMANCE_RESULTS says. */

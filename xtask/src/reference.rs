@@ -2,10 +2,13 @@
 //!
 //! The sources keep to one form, which is all that is read here: the table in `telemetry/metrics.rs`, and the
 //! arguments of `fanfare serve` with their documentation. Tidy compares the pages with what these functions make.
+//! The page of verbs is made by the command itself.
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, bail};
+
+use crate::suite::command::CommandLine;
 
 /// Page, source, and what makes the one of the other.
 pub(crate) const PAGES: [(&str, &str, Make); 2] = [
@@ -21,6 +24,10 @@ pub(crate) const PAGES: [(&str, &str, Make); 2] = [
     ),
 ];
 
+/// The page that the command makes of its own verbs; a test of the command's compares it, since tidy builds nothing.
+const VERBS_PAGE: &str = "docs/reference/cli.md";
+const VERBS: [&str; 6] = ["run", "-q", "-p", "fanfare-cli", "--", "reference"];
+
 type Make = fn(&str) -> anyhow::Result<String>;
 
 /// Writes every page anew.
@@ -32,6 +39,9 @@ pub(crate) fn write(root: &Path) -> anyhow::Result<bool> {
         let text = fs::read_to_string(root.join(source)).context(source)?;
         fs::write(root.join(page), make(&text).context(source)?).context(page)?;
     }
+    let verbs = CommandLine::cargo(VERBS).output();
+    let verbs = verbs.context("fanfare reference did not run: cargo run -p fanfare-cli")?;
+    fs::write(root.join(VERBS_PAGE), verbs).context(VERBS_PAGE)?;
     Ok(true)
 }
 

@@ -46,6 +46,12 @@ const NEEDS: &[Need] = &[
         packages: &["python3-venv"],
         is_met: venv_is_there,
     },
+    // The live view of a job is looked at in a terminal of this.
+    Need {
+        what: "tmux",
+        packages: &["tmux"],
+        is_met: || is_there("tmux"),
+    },
 ];
 
 /// Installs what is missing. Returns whether everything is there afterwards.

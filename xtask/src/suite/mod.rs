@@ -5,7 +5,7 @@
 //! is compiled in as few ways as possible. How a command is run, cut off and counted is [`command`]'s
 //! business; what a fresh machine lacks is [`ensure`]'s.
 
-mod command;
+pub(crate) mod command;
 mod ensure;
 mod tally;
 
@@ -23,6 +23,11 @@ use crate::surface;
 /// The measurements of `cargo xtask bench`: a verb of the release binary.
 const BENCH: [&str; 6] = ["run", "--release", "-p", "fanfare-cli", "--", "bench"];
 
+/// The measurement beside the Node SDK.
+const NODE_BENCH: &str = "get-job";
+
+const NODE_FOLDER: &str = "conformance/node";
+
 /// The kill test's source; its name is what cargo calls the test binary.
 const KILL_TEST: &str = "crates/cli/tests/kill.rs";
 
@@ -39,7 +44,7 @@ pub(crate) enum StageName {
     Tidy,
     /// Lints, warnings denied.
     Clippy,
-    /// Unit and integration tests.
+    /// Unit and integration tests: the command line and the client library against the dev build's hub, too.
     Unit,
     /// Examples in the documentation.
     Doc,
@@ -153,7 +158,13 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<bool> {
 /// When cargo cannot be started.
 pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
     let line = CommandLine::cargo(BENCH).arguments(arguments);
-    line.run_attached(root)
+    if arguments.first().is_none_or(|first| first != NODE_BENCH) {
+        return line.run_attached(root);
+    }
+    Ok(node_packages().run_attached(root)?
+        && line
+            .arguments(&["--node", NODE_FOLDER])
+            .run_attached(root)?)
 }
 
 fn run_stage(root: &Path, stage: StageName) -> anyhow::Result<(bool, Tally)> {
@@ -165,7 +176,7 @@ fn run_stage(root: &Path, stage: StageName) -> anyhow::Result<(bool, Tally)> {
         StageName::Surface => return Ok((surface::run(root, false)?, Tally::default())),
         StageName::Fmt => vec![CommandLine::cargo(["fmt", "--all", "--check"])],
         StageName::Clippy => vec![clippy()],
-        StageName::Unit => vec![unit(root)?],
+        StageName::Unit => vec![node_packages(), unit(root)?],
         StageName::Doc => vec![CommandLine::cargo(["test", "--workspace", "--doc"])],
         StageName::Release => vec![release()],
         StageName::Kill => vec![kill(root)],
@@ -204,6 +215,11 @@ fn clippy() -> CommandLine {
 
 fn release() -> CommandLine {
     CommandLine::cargo(["build", "--release", "-p", "fanfare-cli"])
+}
+
+/// Brings the pinned Node SDKs, once; what `fanfare-client` sends is compared with what they send.
+fn node_packages() -> CommandLine {
+    CommandLine::new("node", [format!("{NODE_FOLDER}/install.js")])
 }
 
 /// All tests but the kill test, which only means something against the release build.
