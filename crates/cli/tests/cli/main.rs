@@ -9,6 +9,7 @@
 mod devices;
 mod hub;
 mod jobs;
+mod live;
 mod methods;
 mod moves;
 mod output;

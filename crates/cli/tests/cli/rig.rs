@@ -210,6 +210,17 @@ impl Scene {
         all
     }
 
+    /// Compares what is on a terminal with `snapshots/NAME.txt`; times that pass are replaced as well.
+    #[track_caller]
+    pub(crate) fn snapshot_screen(&self, name: &str, screen: &str) {
+        let mut redactions = self.redactions();
+        let passing = r"\bin (?<redacted>([0-9]+m )?[0-9]+(\.[0-9]+)?s)";
+        redactions
+            .insert("[TOOK]", regex::Regex::new(passing).unwrap())
+            .unwrap();
+        compare(name, format!("{screen}\n"), redactions);
+    }
+
     /// What is different in every run.
     fn redactions(&self) -> Redactions {
         let mut redactions = Redactions::new();
@@ -292,14 +303,7 @@ impl Ran {
                 writeln!(text, "--- {stream}\n{}", said.trim_end_matches('\n')).unwrap();
             }
         }
-        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/cli/snapshots")
-            .join(format!("{name}.txt"));
-        Assert::new()
-            .action_env("SNAPSHOTS")
-            .normalize_paths(false)
-            .redact_with(self.redactions.clone())
-            .eq(text, Data::read_from(&file, None));
+        compare(name, text, self.redactions.clone());
         self
     }
 
@@ -315,6 +319,18 @@ impl Ran {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
+}
+
+#[track_caller]
+fn compare(name: &str, text: String, redactions: Redactions) {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/cli/snapshots")
+        .join(format!("{name}.txt"));
+    Assert::new()
+        .action_env("SNAPSHOTS")
+        .normalize_paths(false)
+        .redact_with(redactions)
+        .eq(text, Data::read_from(&file, None));
 }
 
 /// The command as it would be typed.

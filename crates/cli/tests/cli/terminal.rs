@@ -2,6 +2,7 @@
 //!
 //! tmux is the terminal; each one has a server of its own, ended with the test.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,7 +17,13 @@ const LOOKS_MAX: u32 = 600;
 /// A terminal with one `fanfare` command in it.
 pub(crate) struct Terminal {
     socket: String,
+    /// Where the command's exit status is written when it has ended.
+    status: PathBuf,
 }
+
+/// Runs the command after the file's name and keeps the screen when it has ended. The trap keeps Ctrl-C from
+/// ending this shell, and is not handed on to the command.
+const KEEP_STATUS: &str = r#"trap : INT; "$@"; echo $? > "$0"; read -r _"#;
 
 impl Terminal {
     /// Runs `fanfare ARGUMENTS` in a terminal of that size.
@@ -25,21 +32,17 @@ impl Terminal {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let terminal = Self {
             socket: format!("fanfare-test-{}-{number}", std::process::id()),
+            status: scene.folder().join(format!("status-{number}")),
         };
         let (columns, rows) = (size.0.to_string(), size.1.to_string());
         let mut new = terminal.tmux(&["-f", "/dev/null", "new-session", "-d"]);
-        new.args(["-x", &columns, "-y", &rows]);
-        new.current_dir(scene.folder());
+        new.args(["-x", &columns, "-y", &rows, "-c"])
+            .arg(scene.folder());
         for (name, value) in scene.environment(&[("TERM", "xterm-256color")]) {
             new.args(["-e", &format!("{name}={value}")]);
         }
         let command = scene.command(arguments, &[]);
-        // The pane stays when the command has ended, with its exit status.
-        new.args([";", "set-option", "-g", "remain-on-exit", "on", ";"]);
-        new.args(["respawn-pane", "-k", "-c"]).arg(scene.folder());
-        for (name, value) in scene.environment(&[("TERM", "xterm-256color")]) {
-            new.args(["-e", &format!("{name}={value}")]);
-        }
+        new.args(["sh", "-c", KEEP_STATUS]).arg(&terminal.status);
         new.arg(command.get_program()).args(command.get_args());
         checked(&mut new);
         terminal
@@ -84,10 +87,8 @@ impl Terminal {
     #[track_caller]
     pub(crate) fn ended(&self) -> (i32, String) {
         for _ in 0..LOOKS_MAX {
-            let format = "#{pane_dead} #{pane_dead_status}";
-            let output = checked(&mut self.tmux(&["display-message", "-p", format]));
-            let said = String::from_utf8(output.stdout).unwrap();
-            if let Some(status) = said.trim().strip_prefix("1 ") {
+            let said = std::fs::read_to_string(&self.status).unwrap_or_default();
+            if let Some(status) = said.strip_suffix('\n') {
                 return (status.parse().unwrap(), self.screen());
             }
             pause();
