@@ -100,6 +100,10 @@ pub const TWIN_PAGES_AT_ONCE: usize = 2;
 /// Waiting jobs that one look at the store fetches. Ours.
 pub const JOB_DUE_BATCH: u32 = 256;
 
+/// Bytes of a condition, or of a body with one, that is read on the thread where it is asked for, which takes some
+/// milliseconds; longer ones are read on threads of their own. Ours.
+pub const PROMPT_TEXT_BYTES: usize = 256 * 1024;
+
 /// Who may follow jobs as they change, on one node. Ours; each is a connection or a stream of one.
 pub const JOB_WATCHERS_MAX: usize = 2_000;
 /// The same for one job. Ours.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use roaring::RoaringBitmap;
+use tokio::task::spawn_blocking;
 
 use super::job::Job;
 use crate::{
@@ -60,12 +61,7 @@ async fn find(
     job: &Job,
 ) -> Result<RoaringBitmap, TargetError> {
     let text = store.job_condition(job.number).await?;
-    let condition = Condition::parse(&text).map_err(TargetError::Condition)?;
-    let devices = condition.identity_ids().map(|ids| {
-        ids.into_iter()
-            .filter_map(|id| DeviceId::parse(id).ok())
-            .collect()
-    });
+    let (condition, devices) = read(text).await.map_err(TargetError::Condition)?;
     let scan = IdentityScan {
         space: job.plan.space,
         after: None,
@@ -91,6 +87,29 @@ async fn find(
     ))
 }
 
+/// A condition, and the devices to look at where it names them.
+type Read = (Condition, Option<Vec<DeviceId>>);
+
+/// Reads a condition; a very long one on a thread of its own, since that takes seconds in which the thread it is
+/// asked on would serve nobody.
+async fn read(text: Arc<str>) -> Result<Read, QueryError> {
+    let is_prompt = text.len() <= limits::PROMPT_TEXT_BYTES;
+    let parse = move || {
+        let condition = Condition::parse(&text)?;
+        let devices = condition.identity_ids().map(|ids| {
+            ids.into_iter()
+                .filter_map(|id| DeviceId::parse(id).ok())
+                .collect()
+        });
+        Ok((condition, devices))
+    };
+    if is_prompt {
+        return parse();
+    }
+    let read = spawn_blocking(parse).await;
+    read.expect("reading does not panic, and who waits for it ends before the runtime does")
+}
+
 /// Whether a set is kept in one record, as most are: that costs one commit instead of three.
 fn is_one_record(targets: &RoaringBitmap) -> bool {
     let record = |ordinal| ordinal / limits::TARGETS_PER_RECORD;
@@ -113,4 +132,49 @@ async fn keep(
             .and_then(|from| targets.range(from..).next());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::mpsc,
+        task::{Context, Waker},
+    };
+
+    use tokio::runtime;
+
+    use super::*;
+
+    /// `deviceId IN [...]` with ids enough for a text of so many bytes.
+    fn condition(bytes: usize) -> Arc<str> {
+        let ids: Vec<_> = (0..bytes / 11).map(|n| format!("'d{n:07}'")).collect();
+        format!("deviceId IN [{}]", ids.join(",")).into()
+    }
+
+    #[test]
+    fn a_very_long_condition_is_read_on_another_thread() {
+        let runtime = runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .build()
+            .expect("a runtime without timers and sockets");
+        let _entered = runtime.enter();
+        // The only other thread is busy until it is told.
+        let (free, wait) = mpsc::channel::<()>();
+        spawn_blocking(move || wait.recv());
+        let mut context = Context::from_waker(Waker::noop());
+
+        let prompt = pin!(read(condition(1_000)));
+        assert!(prompt.poll(&mut context).is_ready());
+        let mut long = pin!(read(condition(limits::PROMPT_TEXT_BYTES + 1_000)));
+        assert!(long.as_mut().poll(&mut context).is_pending());
+        drop(free);
+        let (read, devices) = runtime.block_on(long).expect("it is a condition");
+        let devices = devices.expect("it names them");
+        assert!(devices.len() > 20_000);
+        assert!(
+            read.text()
+                .ends_with(&format!("'{}']", devices[devices.len() - 1].as_str()))
+        );
+    }
 }

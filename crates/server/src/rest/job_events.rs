@@ -24,9 +24,12 @@ use super::{Rest, call::Call, error::Refusal, job_document, jobs::known_id, repl
 
 /// `GET /fanfare/v1/jobs/{id}/events`. compat: JOB-60, JOB-61
 pub(super) async fn show(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
-    let mut watch = rest.hub.jobs.watch(&known_id(&call)?).await?;
-    // Here, because a store that cannot be read is still a refusal before the head of the answer is out.
+    let id = known_id(&call)?;
+    let mut watch = rest.hub.jobs.watch(&id).await?;
+    // Here, because before the head of the answer is out a store that cannot be read is still a refusal, and so is
+    // a job whose history expires this very moment.
     let first = watch.next().await?;
+    let first = first.ok_or_else(|| Refusal::no_job(id.as_str()))?;
     let token_ends = rest.hub.clock.sleep_until(call.until());
     let mut stop = rest.is_stopping.subscribe();
     let end = async move {
@@ -38,7 +41,7 @@ pub(super) async fn show(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
     let follower = Follower {
         rest,
         watch,
-        first,
+        first: Some(first),
         last: Bytes::new(),
     };
     let events = stream::unfold(follower, Follower::step).take_until(Box::pin(end));

@@ -40,7 +40,7 @@ pub(super) async fn schedule(
     State(rest): State<Arc<Rest>>,
     call: Call,
 ) -> Result<Response, Refusal> {
-    if call.body_bytes() <= PROMPT_BODY_BYTES {
+    if call.body_bytes() <= limits::PROMPT_TEXT_BYTES {
         return accept(rest, call).await;
     }
     // Reading a very long condition takes seconds, which the threads of the network must not spend.
@@ -108,8 +108,6 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
     Ok(reply::page(body, ItemType::JobResponse, place.as_deref()))
 }
 
-/// Bytes of a body that is read where it arrived; longer ones go to a thread of their own. Ours.
-const PROMPT_BODY_BYTES: usize = 256 * 1024;
 /// Jobs that one answer to Python's SDK holds, which cannot ask for a second page. Ours.
 const ENVELOPE_JOBS_MAX: usize = 10_000;
 

@@ -41,6 +41,7 @@ impl Events {
         let header = |name: &str| events.response.headers()[name].to_str().unwrap().to_owned();
         assert_eq!(header("content-type"), "text/event-stream");
         assert_eq!(header("cache-control"), "no-store");
+        assert_eq!(header("x-accel-buffering"), "no");
         events
     }
 

@@ -1,6 +1,7 @@
 //! Following a job: what a watcher sees, when, and at what price.
 
 use std::{
+    collections::BTreeSet,
     future::{Future as _, poll_fn},
     sync::Arc,
     task::Poll,
@@ -18,11 +19,15 @@ use fanfare_hub::{
     time::Timestamp,
 };
 
+use tokio::task::JoinSet;
+
 use crate::rig::{Disk, Rig, T0, floor, job_id, method, names, second};
 
 crate::on_both! {
     a_watcher_sees_a_job_to_its_end_and_not_too_often
     one_look_serves_all_watchers
+    a_crowd_costs_the_looks_of_one
+    a_job_whose_history_expires_before_the_first_look_is_not_shown
     a_job_that_has_ended_is_shown_once
     a_change_without_a_hint_is_seen_by_the_timer
     a_start_that_comes_is_seen_though_nothing_is_committed
@@ -111,6 +116,61 @@ async fn one_look_serves_all_watchers(disk: &Disk) {
     let (one, two) = (seen.0.expect("it is there"), seen.1.expect("it is there"));
     assert!(one.is_ended(), "{one:?}");
     assert!(Arc::ptr_eq(&one, &two));
+}
+
+async fn a_crowd_costs_the_looks_of_one(disk: &Disk) {
+    let rig = disk.start(T0);
+    let names = names(30);
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    rig.create(&names).await;
+    rig.schedule_at("j", "*", method("lock"), Some(second(1)))
+        .await;
+    let mut crowd = JoinSet::new();
+    for _ in 0..limits::JOB_WATCHERS_OF_ONE_MAX {
+        let mut watch = watch(&rig, "j").await;
+        let mut seen = vec![next(&mut watch).await.expect("it is there")];
+        crowd.spawn(async move {
+            while let Some(job) = next(&mut watch).await {
+                seen.push(job);
+            }
+            seen
+        });
+    }
+    rig.clock.advance_to(second(1));
+    for name in names {
+        rig.connect(name, true);
+        rig.settle_some(1).await;
+        rig.clock.advance(Duration::from_millis(45));
+    }
+    let mut all = Vec::new();
+    let gone = async || {
+        while let Some(seen) = crowd.try_join_next() {
+            all.push(seen.expect("it does not panic"));
+        }
+        crowd.is_empty().then_some(())
+    };
+    rig.until("the end for everybody", gone).await;
+    assert!(all.iter().all(|seen| seen.last().expect("one").is_ended()));
+    // All are held, so each look has a place of its own.
+    let looks: BTreeSet<_> = all.iter().flatten().map(Arc::as_ptr).collect();
+    let took = rig.now().since(T0).as_millis() / limits::JOB_WATCH_PAUSE.as_millis();
+    assert!(looks.len() > 3, "it was not followed: {}", looks.len());
+    assert!(
+        looks.len() as u128 <= took + 1,
+        "{} looks, {took}",
+        looks.len()
+    );
+}
+
+async fn a_job_whose_history_expires_before_the_first_look_is_not_shown(disk: &Disk) {
+    let rig = disk.start(T0);
+    rig.create(&["a"]).await;
+    rig.schedule("j", "*", floor(1)).await;
+    rig.ended("j").await;
+    let mut watch = watch(&rig, "j").await;
+    let expired = rig.store.job_expire(second(86_400), 10).await;
+    assert_eq!(expired.expect("the store works"), 1);
+    assert_eq!(next(&mut watch).await, None);
 }
 
 async fn a_job_that_has_ended_is_shown_once(disk: &Disk) {
