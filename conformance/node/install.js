@@ -8,6 +8,10 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 function install() {
+  const wanted = require('./package.json').engines.node.replace('>=', '');
+  if (wanted.localeCompare(process.versions.node, 'en', { numeric: true }) > 0) {
+    throw new Error(`Node ${wanted} or later is needed, this is ${process.version}`);
+  }
   const lock = ['package.json', 'package-lock.json'].map((name) => fs.readFileSync(path.join(__dirname, name)));
   const hash = createHash('sha256').update(Buffer.concat(lock)).digest('hex');
   const stamp = path.join(__dirname, 'node_modules', '.fanfare-lock-hash');

@@ -20,8 +20,6 @@ async function main() {
   const binary = process.env.FANFARE_BIN;
   if (!binary) throw new Error('set FANFARE_BIN to the fanfare binary to judge');
   if (!fs.existsSync(binary)) throw new Error(`FANFARE_BIN names ${binary}, which does not exist`);
-  const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major < 20 || (major === 20 && minor < 14)) throw new Error(`Node 20.14 or later is needed, this is ${process.version}`);
   install();
 
   const all = fs.readdirSync(TESTS).filter((name) => name.endsWith('.test.js')).sort();

@@ -59,7 +59,7 @@ enum Task {
     Reference,
     /// The kill test against the release build.
     Kill,
-    /// The measurements of the release build; what follows is handed to them.
+    /// The measurements of the release build: `jobs`, `get-job`, or both; what follows is handed to them.
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,

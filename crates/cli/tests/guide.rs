@@ -20,6 +20,16 @@ use snapbox::Assert;
 /// The addresses of the pages' hubs: the Node SDKs want the standard ports.
 const ARTICLE_ADDRESS: &str = "127.0.0.88";
 const MOVING_ADDRESS: &str = "127.0.0.87";
+/// Of a page that starts no hub.
+const NO_ADDRESS: &str = "127.0.0.1";
+/// Starts of the variables in which cargo describes this test to itself. Some build scripts (ring's) watch them, so
+/// a page that builds something would build half the tree anew, and so would the next run of the tests.
+const OF_CARGO_TEST: [&str; 4] = [
+    "CARGO_PKG_",
+    "CARGO_MANIFEST_",
+    "CARGO_CRATE_",
+    "CARGO_BIN_",
+];
 /// Longest run of a page; the client's example may have to be compiled.
 const PATIENCE: &str = "10m";
 
@@ -33,6 +43,13 @@ fn the_article_runs_as_written() {
 #[test]
 fn a_fleet_moves_as_written() {
     Page::read("moving-a-fleet.md").run(MOVING_ADDRESS);
+}
+
+#[test]
+fn a_page_s_programs_are_built_as_anybody_builds_them() {
+    let page = "```sh\nenv | grep -E '^CARGO_(PKG|MANIFEST|CRATE|BIN)_' || echo none\n\
+        case \"$CARGO_TARGET_DIR\" in (/*) echo absolute;; esac\n```\n```text\nnone\nabsolute\n```\n";
+    Page::of("a page", page).run(NO_ADDRESS);
 }
 
 /// A page and its fenced blocks.
@@ -52,7 +69,10 @@ struct Block {
 impl Page {
     fn read(name: &str) -> Self {
         let path = checkout().join("docs/guide").join(name);
-        let text = fs::read_to_string(path).unwrap();
+        Self::of(name, &fs::read_to_string(path).unwrap())
+    }
+
+    fn of(name: &str, text: &str) -> Self {
         let mut blocks: Vec<Block> = Vec::new();
         let mut is_inside = false;
         for (index, line) in text.lines().enumerate() {
@@ -102,7 +122,14 @@ impl Page {
         }
         let (script, printing) = self.script(folder.path());
         // A page that waits for what never comes must fail, not hang.
-        let output = Command::new("timeout")
+        let mut command = Command::new("timeout");
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if OF_CARGO_TEST.iter().any(|start| text.starts_with(start)) {
+                command.env_remove(name);
+            }
+        }
+        let output = command
             .args(["--kill-after=10s", PATIENCE, "bash", "-c", &script])
             .current_dir(folder.path())
             .env("PATH", path_with_fanfare())
@@ -112,10 +139,13 @@ impl Page {
             // Where a checkout's own toolchain and caches are, whatever HOME is here.
             .env("CARGO_HOME", home_of("CARGO_HOME", ".cargo"))
             .env("RUSTUP_HOME", home_of("RUSTUP_HOME", ".rustup"))
+            // What was built for this test is not built again, wherever that is.
+            .env("CARGO_TARGET_DIR", built().parent().expect("a profile's"))
             .env("npm_config_cache", home_of("npm_config_cache", ".npm"))
             .env("FANFARE_BIND", address)
             .env("FANFARE_HOST_NAME", address)
             .env_remove("IOTHUB_CONNECTION_STRING")
+            .env_remove("FANFARE_HUB")
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -140,7 +170,7 @@ impl Page {
     fn script(&self, folder: &Path) -> (String, Vec<(usize, PathBuf, Option<String>)>) {
         // What the page leaves running ends with it.
         let mut script = "set -euo pipefail\n\
-            trap 'kill $(jobs -p) 2> /dev/null; wait' EXIT\n"
+            trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT\n"
             .to_owned();
         let mut printing = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
@@ -178,11 +208,15 @@ fn checkout() -> PathBuf {
     fs::canonicalize(folder).unwrap()
 }
 
+/// The folder of the binary under test: a profile's, below the target folder.
+fn built() -> PathBuf {
+    let program = fs::canonicalize(env!("CARGO_BIN_EXE_fanfare")).unwrap();
+    program.parent().expect("it is in a folder").to_owned()
+}
+
 fn path_with_fanfare() -> std::ffi::OsString {
-    let program = Path::new(env!("CARGO_BIN_EXE_fanfare"));
-    let own = program.parent().expect("it is in a folder").to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&path))).unwrap()
+    std::env::join_paths(std::iter::once(built()).chain(std::env::split_paths(&path))).unwrap()
 }
 
 /// A folder that an environment variable names, or its standard place under the real home.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::command::{CommandLine, is_there};
 
-/// Debian 12 ships 18; the SDKs ask for 14 (`engines` of azure-iothub 1.16.6 and azure-iot-device 1.18.4).
-const NODE_MAJOR_MIN: u32 = 18;
+/// `engines` of `conformance/node/package.json` and the check of its `run.js` say the same. Debian 13 ships 20.19;
+/// on Debian 12, which ships 18, Node comes from elsewhere.
+const NODE_MIN: (u32, u32) = (20, 14);
 
 /// Something the suite needs, and the Debian packages that bring it.
 struct Need {
@@ -27,7 +28,7 @@ const NEEDS: &[Need] = &[
         is_met: || is_there("cc"),
     },
     Need {
-        what: "node 18 or later",
+        what: "node 20.14 or later",
         packages: &["nodejs"],
         is_met: node_is_there,
     },
@@ -109,8 +110,8 @@ fn node_is_there() -> bool {
     let version = CommandLine::new("node", ["--version"]).output();
     version
         .as_deref()
-        .and_then(node_major)
-        .is_some_and(|major| major >= NODE_MAJOR_MIN)
+        .and_then(node_version)
+        .is_some_and(|version| version >= NODE_MIN)
 }
 
 /// Debian's python3 has the module `venv` but not `ensurepip` until python3-venv is installed.
@@ -118,15 +119,10 @@ fn venv_is_there() -> bool {
     CommandLine::new("python3", ["-c", "import venv, ensurepip"]).succeeds()
 }
 
-/// The 20 of `v20.20.2`.
-fn node_major(version: &str) -> Option<u32> {
-    version
-        .trim()
-        .strip_prefix('v')?
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
+/// The 20 and the 19 of `v20.19.2`.
+fn node_version(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.trim().strip_prefix('v')?.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -135,8 +131,23 @@ mod tests {
 
     #[test]
     fn node_versions_are_read() {
-        assert_eq!(node_major("v18.20.4\n"), Some(18));
-        assert_eq!(node_major("20.1.0"), None);
-        assert_eq!(node_major(""), None);
+        assert_eq!(node_version("v18.20.4\n"), Some((18, 20)));
+        assert_eq!(node_version("20.1.0"), None);
+        assert_eq!(node_version("v20"), None);
+        assert_eq!(node_version(""), None);
+    }
+
+    #[test]
+    fn what_the_suite_asks_of_node_is_said_alike_everywhere() {
+        let (major, minor) = NODE_MIN;
+        let wanted = format!("{major}.{minor}");
+        for (path, text) in [
+            ("conformance/node/package.json", format!("\">={wanted}\"")),
+            ("CONTRIBUTING.md", format!("Node {wanted} or later")),
+        ] {
+            let found = std::fs::read_to_string(crate::root().join(path)).expect(path);
+            assert!(found.contains(&text), "{path} does not say {text}");
+        }
+        assert!(NEEDS.iter().any(|need| need.what.contains(&wanted)));
     }
 }

@@ -152,11 +152,14 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<bool> {
     Ok(failed_stage.is_none())
 }
 
-/// Runs the measurements with `arguments` handed on.
+/// Runs the measurement that `arguments` name, which are handed on; without any, all of them.
 ///
 /// # Errors
 /// When cargo cannot be started.
 pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
+    if arguments.is_empty() {
+        return Ok(bench(root, &["jobs".to_owned()])? && bench(root, &[NODE_BENCH.to_owned()])?);
+    }
     let line = CommandLine::cargo(BENCH).arguments(arguments);
     if arguments.first().is_none_or(|first| first != NODE_BENCH) {
         return line.run_attached(root);
