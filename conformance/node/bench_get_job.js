@@ -1,5 +1,5 @@
-// Calls `JobClient.getJob` one after another and says what it cost this process, as one line of JSON:
-// `FANFARE_CONNECTION_STRING=... NODE_EXTRA_CA_CERTS=.../ca.pem node bench_get_job.js JOB CALLS WARM_UP`.
+// Calls `JobClient.getJob`, so many at once, and says what it cost this process, as one line of JSON:
+// `FANFARE_CONNECTION_STRING=... NODE_EXTRA_CA_CERTS=.../ca.pem node bench_get_job.js JOB CALLS WARM_UP IN_FLIGHT`.
 // The warm-up (connection, compiled code) is not counted. Node's default agent keeps the connection; the SDK's
 // JobClient sets none of its own.
 'use strict';
@@ -7,13 +7,18 @@
 const { JobClient } = require('azure-iothub');
 
 async function main() {
-  const [jobId, calls, warmUp] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+  const jobId = process.argv[2];
+  const [calls, warmUp, inFlight] = process.argv.slice(3).map(Number);
   const client = JobClient.fromConnectionString(process.env.FANFARE_CONNECTION_STRING);
   const call = async (times) => {
-    for (let n = 0; n < times; n++) {
-      const { jobStatus } = await client.getJob(jobId);
-      if (jobStatus.jobId !== jobId) throw new Error(`asked for ${jobId}, got ${JSON.stringify(jobStatus)}`);
-    }
+    let left = times;
+    const oneAfterAnother = async () => {
+      while (left-- > 0) {
+        const { jobStatus } = await client.getJob(jobId);
+        if (jobStatus.jobId !== jobId) throw new Error(`asked for ${jobId}, got ${JSON.stringify(jobStatus)}`);
+      }
+    };
+    await Promise.all(Array.from({ length: inFlight }, oneAfterAnother));
   };
   await call(warmUp);
   const [began, cpuBefore] = [process.hrtime.bigint(), process.cpuUsage()];

@@ -1,19 +1,22 @@
 //! `fanfare bench get-job`: what one small call costs a client, beside the Node SDK making the same call.
 //!
 //! Each client is a process of its own, so that its CPU and memory can be told from everybody else's, and makes
-//! its calls one after another over one client. A warm-up comes first and is not counted: connecting, signing,
+//! its calls over one client: one after another, as a script does, and many at once, as a back end with many jobs does. A warm-up comes first and is not counted: connecting, signing,
 //! compiled code. What the hub costs meanwhile is its own affair.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use fanfare_client::{
     BulkItem, ClientOptions, Credential, Device, HubClient, JobClient, Trust, TwinPatch,
 };
+use futures_util::future::try_join_all;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -40,6 +43,9 @@ pub(super) struct GetJobArgs {
     /// How often each client is run.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// How many calls are under way at once; each number is measured.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = at_least_one)]
+    in_flight: Vec<usize>,
     /// The folder of the Node SDK's script with its packages installed; without it ours is measured alone.
     #[arg(long, value_name = "DIR")]
     node: Option<PathBuf>,
@@ -59,6 +65,8 @@ pub(super) struct CallsArgs {
     calls: usize,
     #[arg(long)]
     warm_up: usize,
+    #[arg(long, value_parser = at_least_one)]
+    in_flight: usize,
     #[arg(long)]
     endpoint: String,
     #[arg(long)]
@@ -163,23 +171,24 @@ async fn compare(args: &GetJobArgs, hub: &HubOptions) -> anyhow::Result<()> {
         relay: relay.address(),
         connection_string: hub.connection_string("service").await?,
     };
-    let mut costs = Vec::new();
-    for contender in OURS.iter().chain(args.node.as_ref().map(|_| &NODE)) {
-        let mut best: Option<Cost> = None;
-        for round in 1..=args.rounds {
-            let cost = scene.measure(contender).await?;
-            print_cost(args, contender.name, round, &cost);
-            best = best
-                .filter(|best| best.cpu_seconds <= cost.cpu_seconds)
-                .or(Some(cost));
+    for &in_flight in &args.in_flight {
+        if !args.json {
+            println!("{in_flight} under way at once");
         }
-        costs.extend(best.map(|cost| (contender.name, cost)));
+        let costs = scene.measure_all(in_flight).await?;
+        if args.node.is_some() && !args.json {
+            print_ratios(&costs);
+        }
     }
     drop(relay);
-    if args.node.is_some() && !args.json {
-        print_ratios(&costs);
-    }
     Ok(())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("it must be a whole number from 1".to_owned()),
+    }
 }
 
 /// A job that has ended, with a document as jobs have it.
@@ -208,11 +217,28 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    async fn measure(&self, contender: &Contender) -> anyhow::Result<Cost> {
+    /// The round of each client with the least CPU.
+    async fn measure_all(&self, in_flight: usize) -> anyhow::Result<Vec<(&'static str, Cost)>> {
+        let mut costs = Vec::new();
+        for contender in OURS.iter().chain(self.args.node.as_ref().map(|_| &NODE)) {
+            let mut best: Option<Cost> = None;
+            for round in 1..=self.args.rounds {
+                let cost = self.measure(contender, in_flight).await?;
+                self.print_cost(contender.name, in_flight, round, &cost);
+                best = best
+                    .filter(|best| best.cpu_seconds <= cost.cpu_seconds)
+                    .or(Some(cost));
+            }
+            costs.extend(best.map(|cost| (contender.name, cost)));
+        }
+        Ok(costs)
+    }
+
+    async fn measure(&self, contender: &Contender, in_flight: usize) -> anyhow::Result<Cost> {
         let mut command = match &contender.speaks {
-            Speaks::Http2(runtime) => self.ours(self.hub.https_port, *runtime),
-            Speaks::Http1(runtime) => self.ours(self.relay.port(), *runtime),
-            Speaks::Node => self.nodes()?,
+            Speaks::Http2(runtime) => self.ours(self.hub.https_port, *runtime, in_flight),
+            Speaks::Http1(runtime) => self.ours(self.relay.port(), *runtime, in_flight),
+            Speaks::Node => self.nodes(in_flight)?,
         };
         command
             .env("FANFARE_CONNECTION_STRING", &self.connection_string)
@@ -229,7 +255,7 @@ impl Scene<'_> {
         serde_json::from_slice(&output.stdout).context(contender.name)
     }
 
-    fn ours(&self, port: u16, runtime: Runtime) -> Command {
+    fn ours(&self, port: u16, runtime: Runtime, in_flight: usize) -> Command {
         let runtime = runtime
             .to_possible_value()
             .map(|value| value.get_name().to_owned())
@@ -239,6 +265,7 @@ impl Scene<'_> {
             .args(["bench", "get-job-calls", &self.job])
             .args(["--calls", &self.args.calls.to_string()])
             .args(["--warm-up", &self.args.warm_up.to_string()])
+            .args(["--in-flight", &in_flight.to_string()])
             .args(["--endpoint", &format!("https://{}:{port}", self.hub.bind)])
             .args(["--runtime", &runtime])
             .arg("--ca")
@@ -246,7 +273,7 @@ impl Scene<'_> {
         command
     }
 
-    fn nodes(&self) -> anyhow::Result<Command> {
+    fn nodes(&self, in_flight: usize) -> anyhow::Result<Command> {
         let folder = self.args.node.as_deref();
         let folder = folder.context("the Node SDK's folder was not named")?;
         let mut command = Command::new("node");
@@ -256,6 +283,7 @@ impl Scene<'_> {
             .arg(&self.job)
             .arg(self.args.calls.to_string())
             .arg(self.args.warm_up.to_string())
+            .arg(in_flight.to_string())
             .env("NODE_EXTRA_CA_CERTS", self.ca());
         Ok(command)
     }
@@ -263,20 +291,20 @@ impl Scene<'_> {
     fn ca(&self) -> OsString {
         self.hub.data_dir.join("ca.pem").into_os_string()
     }
-}
 
-fn print_cost(args: &GetJobArgs, name: &str, round: usize, cost: &Cost) {
-    if args.json {
-        let line = json!({"client": name, "round": round, "cost": cost});
-        println!("{line}");
-        return;
+    fn print_cost(&self, name: &str, in_flight: usize, round: usize, cost: &Cost) {
+        if self.args.json {
+            let line = json!({"client": name, "inFlight": in_flight, "round": round, "cost": cost});
+            println!("{line}");
+            return;
+        }
+        println!(
+            "  {name}, round {round}: {:.0} calls/s, {:.1} us of CPU per call, {:.1} MiB resident",
+            cost.calls as f64 / cost.seconds,
+            cpu_us(cost),
+            cost.resident_kib as f64 / 1024.0
+        );
     }
-    println!(
-        "{name}, round {round}: {:.0} calls/s, {:.1} us of CPU per call, {:.1} MiB resident",
-        cost.calls as f64 / cost.seconds,
-        cpu_us(cost),
-        cost.resident_kib as f64 / 1024.0
-    );
 }
 
 /// The rounds of each client with the least CPU, beside the Node SDK's.
@@ -291,7 +319,7 @@ fn print_ratios(costs: &[(&'static str, Cost)]) {
             false => "LESS THAN WANTED",
         };
         println!(
-            "{name}: 1/{ratio:.1} of the Node SDK's CPU per call, 1/{:.1} of its memory \
+            "  {name}: 1/{ratio:.1} of the Node SDK's CPU per call, 1/{:.1} of its memory \
              (1/{RATIO_WANTED} of the CPU or less is wanted: {verdict})",
             node.resident_kib as f64 / cost.resident_kib as f64
         );
@@ -323,9 +351,9 @@ async fn make(args: &CallsArgs) -> anyhow::Result<Cost> {
         ..ClientOptions::default()
     };
     let jobs = JobClient::new(&args.endpoint, credential, options)?;
-    repeat(&jobs, &args.job, args.warm_up).await?;
+    repeat(&jobs, args, args.warm_up).await?;
     let (began, cpu_before) = (Instant::now(), cpu_seconds());
-    repeat(&jobs, &args.job, args.calls).await?;
+    repeat(&jobs, args, args.calls).await?;
     Ok(Cost {
         calls: args.calls,
         seconds: began.elapsed().as_secs_f64(),
@@ -334,11 +362,19 @@ async fn make(args: &CallsArgs) -> anyhow::Result<Cost> {
     })
 }
 
-async fn repeat(jobs: &JobClient, id: &str, times: usize) -> anyhow::Result<()> {
-    for _ in 0..times {
-        let job = jobs.get_job(id).await?;
-        ensure!(job.job_id == id, "asked for {id}, got {}", job.job_id);
-    }
+async fn repeat(jobs: &JobClient, args: &CallsArgs, times: usize) -> anyhow::Result<()> {
+    let left = AtomicUsize::new(times);
+    let one_after_another = || async {
+        while left
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            let job = jobs.get_job(&args.job).await?;
+            ensure!(job.job_id == args.job, "got {}", job.job_id);
+        }
+        Ok(())
+    };
+    try_join_all((0..args.in_flight).map(|_| one_after_another())).await?;
     Ok(())
 }
 
