@@ -64,7 +64,7 @@ impl HealthProbe {
         let outgoing = Outgoing {
             method: &Method::GET,
             target: &target,
-            headers: HeaderMap::new(),
+            headers: &HeaderMap::new,
             body: None,
         };
         let mut trace = Trace::default();

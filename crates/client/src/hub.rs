@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use rustls::crypto::SecureRandom;
+use tokio::sync::Semaphore;
 
 use crate::credential::authorize::Authorizer;
 use crate::error::SetupError;
@@ -16,6 +17,10 @@ use crate::{
     ClientOptions, Credential, Error, JobClient, MethodClient, QueryClient, RegistryClient,
     RetryPolicy, TokenCredential, TwinClient,
 };
+
+/// Most event streams of one client at once. Each has a connection of HTTP/1.1 or a stream of HTTP/2 for as long as its
+/// job runs, of which hubs allow a hundred or so: calls must not wait for one because jobs are watched.
+const EVENT_STREAMS_MAX: usize = 64;
 
 /// A hub, with the rights of one credential. Cheap to clone; clones share connections and signature.
 ///
@@ -46,6 +51,7 @@ pub(crate) struct Shared {
     /// The first of this client's request ids; the others count on from it.
     request_id_first: u128,
     requests: AtomicU64,
+    event_streams: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -53,7 +59,7 @@ impl Shared {
         let route = Route::to(endpoint, &options)?;
         let random = rustls::crypto::ring::default_provider().secure_random;
         Ok(Self {
-            authorizer: Authorizer::new(credential, route.host().to_owned(), options.timeout)?,
+            authorizer: Authorizer::new(credential, route.name(), options.timeout)?,
             route,
             api_version: segment(&options.api_version),
             user_agent: HeaderValue::try_from(options.user_agent)
@@ -63,6 +69,7 @@ impl Shared {
             random,
             request_id_first: u128::from(chance(random)) << 64 | u128::from(chance(random)),
             requests: AtomicU64::new(0),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
         })
     }
 
@@ -70,7 +77,7 @@ impl Shared {
     pub(crate) fn request_id(&self) -> HeaderValue {
         let count = self.requests.fetch_add(1, Ordering::Relaxed);
         let id = self.request_id_first.wrapping_add(u128::from(count));
-        HeaderValue::try_from(uuid_text(id)).expect("hex digits and dashes can be sent")
+        HeaderValue::from_bytes(&uuid_text(id)).expect("hex digits and dashes can be sent")
     }
 
     /// A number that nobody can foretell.
@@ -88,18 +95,21 @@ fn chance(random: &dyn SecureRandom) -> u64 {
     }
 }
 
-/// A UUID of version 4 out of 128 bits.
-fn uuid_text(id: u128) -> String {
+/// A UUID of version 4 out of 128 bits, as text.
+fn uuid_text(id: u128) -> [u8; 36] {
     let id = id & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{id:032x}");
-    let (a, b, c, d, e) = (
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    );
-    format!("{a}-{b}-{c}-{d}-{e}")
+    let mut digits = id
+        .to_be_bytes()
+        .into_iter()
+        .flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let mut text = [b'-'; 36];
+    for (at, place) in text.iter_mut().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            let digit = digits.next().expect("32 digits and 4 dashes");
+            *place = b"0123456789abcdef"[usize::from(digit)];
+        }
+    }
+    text
 }
 
 impl fmt::Debug for HubClient {
@@ -281,6 +291,11 @@ impl HubClient {
         Ok(call.reply().await?.text())
     }
 
+    /// The rights to have an event stream open.
+    pub(crate) fn event_streams(&self) -> &Arc<Semaphore> {
+        &self.shared.event_streams
+    }
+
     /// Begins a request; `path` is encoded already, see [`crate::transport::segment`].
     pub(crate) fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
         Call::new(&self.shared, method, path.into())
@@ -393,9 +408,10 @@ mod tests {
 
     #[test]
     fn request_ids_are_uuids_and_differ() {
-        assert_eq!(uuid_text(0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid_text(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(uuid_text(7), "00000000-0000-4000-8000-000000000007");
+        assert_eq!(&uuid_text(0), b"00000000-0000-4000-8000-000000000000");
+        let all = u128::MAX;
+        assert_eq!(&uuid_text(all), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(&uuid_text(0x17), b"00000000-0000-4000-8000-000000000017");
     }
 
     #[cfg(feature = "platform-verifier")]
@@ -404,6 +420,30 @@ mod tests {
         let hub = HubClient::from_connection_string(TEXT, ClientOptions::default());
         let shown = format!("{:?}", hub.expect("a good string"));
         assert_eq!(shown, "HubClient { at: \"hub.test:8443\", .. }");
+    }
+
+    /// A hub compares the host of a signature with its own name, port aside.
+    #[cfg(feature = "platform-verifier")]
+    #[tokio::test]
+    async fn signatures_are_for_the_host_as_hubs_write_it() {
+        for (host, resource) in [
+            ("HUB.test:8443", "hub.test"),
+            ("hub.test.", "hub.test"),
+            ("[::1]:8443", "%5B%3A%3A1%5D"),
+        ] {
+            let text = format!("HostName={host};SharedAccessKeyName=s;SharedAccessKey=c2VjcmV0");
+            let hub = HubClient::from_connection_string(&text, ClientOptions::default());
+            let header = hub.expect(host).shared.authorizer.header().await;
+            let header = header.expect("the key signs");
+            let signature = header.to_str().expect("a signature is text");
+            let want = format!("SharedAccessSignature sr={resource}&");
+            assert!(
+                signature
+                    .to_ascii_uppercase()
+                    .starts_with(&want.to_ascii_uppercase()),
+                "{signature}"
+            );
+        }
     }
 
     #[test]

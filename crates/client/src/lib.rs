@@ -23,10 +23,12 @@
 //!   (no connection, 429, a refused HTTP/2 stream); after 408, 500, 502, 503, 504 or a lost reply only those that do the
 //!   same twice as once. [`Error::may_have_been_done`] says what a failed call leaves open.
 //! - **Bounds** everything: each try by [`ClientOptions::timeout`], its body included; connecting by 15 s; a reply's head
-//!   by 64 KiB, its body by 128 MiB, a refusal's by 64 KiB; HTTP/1.1 connections by 256. While calls wait, an HTTP/2
-//!   connection is pinged every 15 s and given up when 10 s bring no answer.
-//! - **Keeps connections**: one for all calls over HTTP/2, as many as there are calls at once over HTTP/1.1, for 30 s
-//!   without use. Tasks live no longer than the last clone of a client; HTTP/1.1 needs none.
+//!   by 64 KiB, its body by 128 MiB, a refusal's by 64 KiB; HTTP/1.1 connections by 256; event streams of monitors by 64,
+//!   further ones poll. While calls wait, an HTTP/2 connection is pinged every 15 s and given up when 10 s bring no
+//!   answer. Calls that wait for the same connection hear together that there is none.
+//! - **Keeps connections**, and uses none again after 30 s without use: one of HTTP/1.1 for a call while no other is under
+//!   way, which costs least, and one of HTTP/2 for all others; as many of HTTP/1.1 as there are calls at once where the hub
+//!   has no other. Tasks live no longer than the last clone of a client; HTTP/1.1 needs none.
 //! - **Keeps secrets**: no redirect is followed, so that the credential goes to the hub alone; `Debug` and errors show no
 //!   key, signature, token or password.
 //! - **Ignores the environment**: a proxy is used when it is given or asked for, see [`Proxy`], and never for loopback
@@ -36,7 +38,7 @@
 //!
 //! # Features
 //!
-//! `http2` (default): HTTP/2 where the hub offers it. `platform-verifier` (default): [`Trust::System`] and
+//! `http2` (default): HTTP/2 for calls at once, where the hub offers it. `platform-verifier` (default): [`Trust::System`] and
 //! [`Trust::SystemAnd`]. Without either, the tree is small and only [`Trust::Only`] works.
 
 #![warn(missing_docs)]

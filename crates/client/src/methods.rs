@@ -94,6 +94,7 @@ fn complete(mut method: DeviceMethod) -> DeviceMethod {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct MethodResult {
     /// The device's own status, any integer.
     pub status: i64,

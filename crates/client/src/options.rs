@@ -1,5 +1,6 @@
 //! Settings of a client, and how it comes to trust the hub's certificate.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +69,8 @@ impl Default for ClientOptions {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
+#[non_exhaustive]
 pub enum Trust {
     /// The authorities the system trusts. Needs the feature `platform-verifier`.
     #[default]
@@ -107,16 +109,22 @@ impl Trust {
     /// TLS settings on the ring provider, named explicitly so that no other provider in the process matters.
     pub(crate) fn tls_config(&self) -> Result<rustls::ClientConfig, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = match self {
-            Self::Only(pem) => only(certificates(pem)?, provider)?,
-            Self::System => system_and(Vec::new(), provider)?,
-            Self::SystemAnd(pem) => system_and(certificates(pem)?, provider)?,
-        };
-        if cfg!(feature = "http2") {
-            config.alpn_protocols.push(b"h2".to_vec());
+        match self {
+            Self::Only(pem) => only(certificates(pem)?, provider),
+            Self::System => system_and(Vec::new(), provider),
+            Self::SystemAnd(pem) => system_and(certificates(pem)?, provider),
         }
-        config.alpn_protocols.push(b"http/1.1".to_vec());
-        Ok(config)
+    }
+}
+
+/// A bundle of authorities would fill a log.
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("System"),
+            Self::SystemAnd(pem) => write!(f, "SystemAnd({} bytes)", pem.len()),
+            Self::Only(pem) => write!(f, "Only({} bytes)", pem.len()),
+        }
     }
 }
 
@@ -197,6 +205,11 @@ mod tests {
         }
         let error = Trust::only_file("no/such/ca.pem").expect_err("no file");
         assert!(error.to_string().contains("no/such/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_bundle_is_shown_by_its_length() {
+        assert_eq!(format!("{:?}", Trust::Only(vec![0; 9])), "Only(9 bytes)");
     }
 
     #[cfg(not(feature = "platform-verifier"))]

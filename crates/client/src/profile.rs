@@ -18,6 +18,7 @@ use crate::{Error, HubClient};
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct HubProfile {
     /// The tier whose limits it has, or the word for none.
     #[serde(rename = "profile")]

@@ -49,8 +49,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// A request in the making. Begin with [`crate::HubClient::call`], end with one of `read`, `done`, `reply`, `open`. A GET is repeated freely, all else only when the hub certainly did nothing, unless [`Call::repeat`] says
-/// otherwise.
+/// A request in the making. Begin with [`crate::HubClient::call`], end with one of `read`, `done`, `reply`, `open`. A GET
+/// is repeated freely, all else only when the hub certainly did nothing, unless [`Call::repeat`] says otherwise.
 #[must_use = "nothing is sent before one of the ends"]
 pub(crate) struct Call<'a> {
     hub: &'a Shared,
@@ -206,10 +206,11 @@ impl<'a> Call<'a> {
         let mut tries = 1;
         let mut may_have_been_done = false;
         loop {
-            let headers = self.headers(&authorization, &request_id);
-            let end = match self.one_try(&target, headers, reading).await {
+            let headers = || self.headers(&authorization, &request_id);
+            let end = match self.one_try(&target, &headers, reading).await {
                 Ok(answer) if answer.status < 300 || self.also == Some(answer.status) => {
-                    return Ok((answer, may_have_been_done, self.line()));
+                    let line = RequestLine::new(self.method, self.path);
+                    return Ok((answer, may_have_been_done, line));
                 }
                 Ok(refusal) => TryEnd::of_refusal(refusal),
                 Err(fault) => TryEnd::of_fault(fault),
@@ -253,7 +254,7 @@ impl<'a> Call<'a> {
     async fn one_try(
         &self,
         target: &PathAndQuery,
-        headers: HeaderMap,
+        headers: &(dyn Fn() -> HeaderMap + Sync),
         reading: Reading,
     ) -> Result<Answer, Fault> {
         let route = &self.hub.route;
@@ -303,6 +304,16 @@ impl<'a> Call<'a> {
 
     fn target(&self) -> Result<PathAndQuery, Error> {
         let (path, version) = (&self.path, &self.hub.api_version);
+        // Whatever lies between takes dots out of paths, encoded or not, and a path without its last segment is that
+        // of something else: deleting the module `..` would delete its device.
+        if path
+            .split('/')
+            .skip(1)
+            .any(|part| matches!(part, "" | "." | ".."))
+        {
+            let why = "an id cannot be empty, '.' or '..'";
+            return Err(Error::Argument(format!("{why}: {path} is another path")));
+        }
         let text = format!("{path}?{API_VERSION_PARAMETER}={version}{}", self.query);
         PathAndQuery::from_maybe_shared(Bytes::from(text))
             .map_err(|_| Error::Argument(format!("'{path}' cannot be sent as a path")))
@@ -434,7 +445,7 @@ impl TryEnd {
     }
 }
 
-/// Percent-encodes one segment of a path.
+/// Percent-encodes one segment of a path. Empty ones and those of dots stay as they are, and are not sent.
 pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
@@ -455,5 +466,27 @@ mod tests {
     fn ids_are_encoded_as_one_segment() {
         assert_eq!(segment("a-b_c.d~1"), "a-b_c.d~1");
         assert_eq!(segment("job 1/x#?"), "job%201%2Fx%23%3F");
+    }
+
+    #[cfg(feature = "platform-verifier")]
+    #[tokio::test]
+    async fn an_id_that_would_lead_elsewhere_is_not_sent() {
+        let text = "HostName=hub.test;SharedAccessKeyName=s;SharedAccessKey=c2VjcmV0";
+        let hub = crate::HubClient::from_connection_string(text, crate::ClientOptions::default());
+        let hub = hub.expect("a good string");
+        let registry = hub.registry();
+        for id in ["", ".", ".."] {
+            for outcome in [
+                registry.delete_device(id, None).await,
+                registry.delete_module("d", id, None).await,
+                registry.delete_module(id, "m", None).await,
+                hub.jobs().get_job(id).await.map(drop),
+                registry.transfer_job(id).await.map(drop),
+            ] {
+                let error = outcome.expect_err("refused");
+                assert!(matches!(error, Error::Argument(_)), "{id}: {error}");
+            }
+        }
+        assert!(hub.call(Method::GET, "/devices/...").target().is_ok());
     }
 }

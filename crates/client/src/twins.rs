@@ -134,6 +134,7 @@ impl TwinClient {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Twin {
     /// The device.
     pub device_id: String,
@@ -241,6 +242,7 @@ impl Twin {
 /// assert!(fanfare_client::TwinProperties::default().desired.as_object().unwrap().is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TwinProperties {
     /// Set by the service, read by the device.
     #[serde(default = "empty")]
@@ -277,6 +279,7 @@ fn empty() -> Value {
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ConfigurationState {
     /// For example `Applied`.
     #[serde(default, deserialize_with = "null_as_default")]

@@ -5,12 +5,13 @@
 
 use serde::{Deserialize, Deserializer};
 
-/// Declares an enum of words as the contract spells them, read in any letter case, with `Unknown` for the rest.
+/// Declares an enum of words as the contract spells them, read in any letter case, with `Unknown` for the rest. Where
+/// several words mean the same, `spelled by` a function that knows which of them the contract's own is.
 macro_rules! open_words {
     (
         $(#[$meta:meta])*
-        pub enum $name:ident {
-            $( $(#[$variant_meta:meta])* $variant:ident = $word:literal, )+
+        pub enum $name:ident $(spelled by $spelling:ident)? {
+            $( $(#[$variant_meta:meta])* $variant:ident = $word:expr, )+
         }
     ) => {
         $(#[$meta])*
@@ -40,14 +41,25 @@ macro_rules! open_words {
         }
 
         impl From<&str> for $name {
-            fn from(word: &str) -> Self {
+            fn from(text: &str) -> Self {
+                let word = text;
+                $( let word = $spelling(text).unwrap_or(word); )?
                 $( if word.eq_ignore_ascii_case($word) { return Self::$variant; } )+
-                Self::Unknown(word.to_owned())
+                Self::Unknown(text.to_owned())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::convert::Infallible;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Ok(Self::from(text))
             }
         }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                // `pad` keeps widths of format strings, for whoever prints a table.
                 f.pad(self.as_str())
             }
         }

@@ -174,6 +174,48 @@ async fn a_delete_whose_reply_was_lost_has_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_404_of_a_stranger_does_not_make_a_delete_done() {
+    let scene = Scene::set(Http::Both).await;
+    let hub = scene.client(scene.quick());
+    let registry = hub.registry();
+    registry.create_device(&Device::new("d")).await.unwrap();
+    let strange = Fault::refusal(404, "NoSuchRoute");
+    scene.proxy.script([Fault::bad_gateway(), strange]);
+    let error = registry.delete_device("d", None).await.unwrap_err();
+    assert_eq!(error.code(), Some("NoSuchRoute"));
+    assert!(error.may_have_been_done());
+    registry.get_device("d").await.unwrap();
+    drop((registry, hub));
+    scene.clear().await;
+}
+
+// On one thread, and of few enough calls that `join_all` begins them in one go: all wait before the first one fails.
+#[tokio::test]
+async fn calls_that_wait_for_one_connection_share_its_failure() {
+    let scene = Scene::set(Http::Both).await;
+    scene.proxy.always(Fault::CutHandshake);
+    let options = ClientOptions {
+        retry: RetryPolicy::none(),
+        ..scene.quick()
+    };
+    let hub = scene.client(options);
+    let registry = hub.registry();
+    let calls = (0..20).map(|_| registry.get_device("d"));
+    for outcome in futures_util::future::join_all(calls).await {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        assert!(!error.may_have_been_done() && error.can_retry_help());
+    }
+    // The first call's own, and the one that the others waited for.
+    assert_eq!(scene.proxy.connections(), 2);
+    scene.proxy.always(Fault::Pass);
+    let error = registry.get_device("d").await.unwrap_err();
+    assert_eq!(error.code(), Some("DeviceNotFound"), "{error:?}");
+    drop((registry, hub));
+    scene.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_port_is_not_reachable_and_nothing_was_done() {
     let scene = Scene::set(Http::Both).await;
     let port = free_port(ADDRESS.parse().unwrap()).unwrap();
@@ -234,19 +276,24 @@ async fn a_connection_that_is_wound_down_costs_no_call() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_calls_share_one_connection() {
-    let scene = Scene::set(Http::Two).await;
-    let hub = scene.client(scene.quick());
-    hub.registry()
-        .create_device(&Device::new("d"))
-        .await
-        .unwrap();
-    let calls = (0..50).map(|_| async { hub.registry().get_device("d").await.map(drop) });
-    for result in futures_util::future::join_all(calls).await {
-        result.unwrap();
+    // Both: one for whoever calls alone and one for all others. Two: the hub refused the first.
+    for http in [Http::Both, Http::Two] {
+        let scene = Scene::set(http).await;
+        let hub = scene.client(scene.quick());
+        hub.registry()
+            .create_device(&Device::new("d"))
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            let calls = (0..50).map(|_| async { hub.registry().get_device("d").await.map(drop) });
+            for result in futures_util::future::join_all(calls).await {
+                result.unwrap();
+            }
+        }
+        assert_eq!(scene.proxy.connections(), 2, "{http:?}");
+        drop(hub);
+        scene.clear().await;
     }
-    assert_eq!(scene.proxy.connections(), 1);
-    drop(hub);
-    scene.clear().await;
 
     let scene = Scene::set(Http::One).await;
     let hub = scene.client(scene.quick());

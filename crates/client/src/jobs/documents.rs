@@ -28,6 +28,7 @@ use crate::words::null_as_default;
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Job {
     /// Job id.
     pub job_id: String,
@@ -180,6 +181,7 @@ impl DeviceJobStatistics {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DeviceJob {
     /// Device id.
     pub device_id: String,
@@ -276,6 +278,7 @@ impl DeviceJob {
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DeviceJobOutcome {
     /// The device's answer, of whatever status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -295,6 +298,7 @@ pub struct DeviceJobOutcome {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DeviceJobError {
     /// The contract's name, for example `GatewayTimeout`, or [`OUTCOME_UNKNOWN`](crate::OUTCOME_UNKNOWN).
     /// compat: JOB-30

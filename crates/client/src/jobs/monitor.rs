@@ -8,10 +8,12 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::events::{Event, EventReader};
@@ -29,6 +31,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const FIRST_EVENT_WITHIN: Duration = Duration::from_secs(10);
 /// After this much silence a stream is not believed any more: heartbeats come every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// A stream that only says that it lives is not waited for alone: this often the job is looked at as well.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Streams that fail in a row before no more are tried.
 const EVENTS_TRIES: u32 = 3;
 
@@ -104,18 +108,9 @@ type Step = Pin<Box<dyn Future<Output = (Option<Watch>, Result<JobProgress, Erro
 
 impl JobMonitor {
     pub(super) fn new(jobs: JobClient, job_id: &str) -> Self {
-        let watch = Watch {
-            jobs,
-            job_id: job_id.to_owned(),
-            began: Instant::now(),
-            seen: None,
-            events: None,
-            events_tries: EVENTS_TRIES,
-            pause: Duration::ZERO,
-        };
         Self {
             job_id: job_id.to_owned(),
-            step: Some(Box::pin(watch.step())),
+            step: Some(Box::pin(Watch::new(jobs, job_id).step())),
         }
     }
 
@@ -210,6 +205,18 @@ struct Watch {
 }
 
 impl Watch {
+    fn new(jobs: JobClient, job_id: &str) -> Self {
+        Self {
+            jobs,
+            job_id: job_id.to_owned(),
+            began: Instant::now(),
+            seen: None,
+            events: None,
+            events_tries: EVENTS_TRIES,
+            pause: Duration::ZERO,
+        }
+    }
+
     /// Waits for the next change.
     async fn step(mut self) -> (Option<Self>, Result<JobProgress, Error>) {
         if self.seen.is_none() {
@@ -241,12 +248,15 @@ impl Watch {
     /// How the job stands: told by the stream, or asked for.
     async fn look(&mut self) -> Result<Job, Error> {
         if let Some(events) = &mut self.events {
-            if let Some(job) = events.next().await {
-                return Ok(self.whole(job));
+            match timeout(LOOK_EVERY, events.next()).await {
+                Ok(Some(job)) => return Ok(self.whole(job)),
+                // It may have ended because the job did: no pause.
+                Ok(None) => {
+                    self.events = None;
+                    self.events_tries = self.events_tries.saturating_sub(1);
+                }
+                Err(_) => {}
             }
-            self.events = None;
-            self.events_tries = self.events_tries.saturating_sub(1);
-            // It may have ended because the job did: no pause.
             return self.jobs.get_job(&self.job_id).await;
         }
         sleep(self.next_pause()).await;
@@ -269,7 +279,10 @@ impl Watch {
         if self.events_tries == 0 {
             return None;
         }
-        let opened = EventStream::open(&self.jobs, &self.job_id);
+        let seats = Arc::clone(self.jobs.hub.event_streams());
+        // Others are watched as well: this one asks.
+        let seat = seats.try_acquire_owned().ok()?;
+        let opened = EventStream::open(&self.jobs, &self.job_id, seat);
         let opened = timeout(FIRST_EVENT_WITHIN, opened).await;
         match opened {
             Ok(Ok(Some((events, job)))) => {
@@ -311,11 +324,16 @@ impl Watch {
 struct EventStream {
     reply: OpenReply,
     reader: EventReader,
+    _seat: OwnedSemaphorePermit,
 }
 
 impl EventStream {
     /// Opens it and waits for its first document; `None` when it ends before.
-    async fn open(jobs: &JobClient, job_id: &str) -> Result<Option<(Self, Job)>, Error> {
+    async fn open(
+        jobs: &JobClient,
+        job_id: &str,
+        seat: OwnedSemaphorePermit,
+    ) -> Result<Option<(Self, Job)>, Error> {
         let path = format!("/fanfare/v1/jobs/{}/events", segment(job_id));
         // Whoever watches looks again anyway.
         let call = jobs.hub.call(Method::GET, path).repeat(Repeat::Refused);
@@ -326,6 +344,7 @@ impl EventStream {
         let mut events = Self {
             reply,
             reader: EventReader::default(),
+            _seat: seat,
         };
         let first = events.next().await;
         Ok(first.map(|job| (events, job)))
@@ -342,5 +361,23 @@ impl EventStream {
             let piece = self.reply.chunk().await.ok()??;
             self.reader.feed(&piece).ok()?;
         }
+    }
+}
+
+#[cfg(all(test, feature = "platform-verifier"))]
+mod tests {
+    use super::*;
+    use crate::{ClientOptions, HubClient};
+
+    #[tokio::test]
+    async fn who_finds_no_seat_for_a_stream_asks_and_tries_again_later() {
+        let text = "HostName=hub.test;SharedAccessKeyName=s;SharedAccessKey=c2VjcmV0";
+        let hub = HubClient::from_connection_string(text, ClientOptions::default()).unwrap();
+        let seats = Arc::clone(hub.event_streams());
+        let all = u32::try_from(seats.available_permits()).unwrap();
+        let _taken = seats.try_acquire_many_owned(all).unwrap();
+        let mut watch = Watch::new(hub.jobs(), "j");
+        assert!(watch.open_events().await.is_none());
+        assert_eq!(watch.events_tries, EVENTS_TRIES, "nothing was sent");
     }
 }

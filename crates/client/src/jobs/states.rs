@@ -4,108 +4,61 @@
 //! Which words mean the same (`canceled` and `cancelled`, `finished` and `completed`) is decided in
 //! [`fanfare_wire::jobs`], nowhere else.
 
-use std::convert::Infallible;
-use std::fmt;
-use std::str::FromStr;
-
 use fanfare_wire::jobs as wire;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a job does.
-///
-/// ```
-/// use fanfare_client::JobType;
-/// assert_eq!(JobType::from("scheduleUpdateTwin"), JobType::ScheduleUpdateTwin);
-/// assert_eq!(JobType::from("scheduleParade").as_str(), "scheduleParade");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum JobType {
-    /// Calls a direct method.
-    ScheduleDeviceMethod,
-    /// Patches twins.
-    ScheduleUpdateTwin,
-    /// A word that this library does not know, as the hub wrote it; or the contract's own `unknown`, which says
-    /// that the id belongs to an import or export job. compat: JOB-13
-    Unknown(String),
-}
+use crate::words::open_words;
 
-impl JobType {
-    /// The wire's spelling.
+open_words! {
+    /// What a job does. The contract's own `unknown` is kept as text too: it says that the id belongs to an import or
+    /// export job. compat: JOB-13
     ///
     /// ```
-    /// assert_eq!(fanfare_client::JobType::ScheduleDeviceMethod.as_str(), "scheduleDeviceMethod");
+    /// use fanfare_client::JobType;
+    /// assert_eq!(JobType::from("scheduleUpdateTwin"), JobType::ScheduleUpdateTwin);
+    /// assert_eq!(JobType::from("scheduleParade").as_str(), "scheduleParade");
     /// ```
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::ScheduleDeviceMethod => wire::JobType::ScheduleDeviceMethod.as_str(),
-            Self::ScheduleUpdateTwin => wire::JobType::ScheduleUpdateTwin.as_str(),
-            Self::Unknown(word) => word,
-        }
+    pub enum JobType {
+        /// Calls a direct method.
+        ScheduleDeviceMethod = wire::JobType::ScheduleDeviceMethod.as_str(),
+        /// Patches twins.
+        ScheduleUpdateTwin = wire::JobType::ScheduleUpdateTwin.as_str(),
     }
 }
 
-impl From<&str> for JobType {
-    fn from(text: &str) -> Self {
-        match wire::JobType::parse(text) {
-            Some(wire::JobType::ScheduleDeviceMethod) => Self::ScheduleDeviceMethod,
-            Some(wire::JobType::ScheduleUpdateTwin) => Self::ScheduleUpdateTwin,
-            Some(wire::JobType::Unknown) | None => Self::Unknown(text.to_owned()),
-        }
+open_words! {
+    /// Where a job stands. A word that this library does not know is not taken for an end; neither is the contract's
+    /// own `unknown`, which says that the id belongs to an import or export job. compat: JOB-13
+    ///
+    /// ```
+    /// use fanfare_client::JobStatus;
+    /// assert_eq!(JobStatus::from("canceled"), JobStatus::Cancelled);
+    /// assert_eq!(JobStatus::Cancelled.as_str(), "cancelled");
+    /// assert!(JobStatus::Cancelled.is_terminal() && !JobStatus::Running.is_terminal());
+    /// assert!(!JobStatus::from("rehearsing").is_terminal());
+    /// ```
+    pub enum JobStatus spelled by job_status {
+        /// Legacy; the same as queued.
+        Enqueued = wire::JobStatus::Enqueued.as_str(),
+        /// Accepted; about to start.
+        Queued = wire::JobStatus::Queued.as_str(),
+        /// Accepted; its start lies ahead.
+        Scheduled = wire::JobStatus::Scheduled.as_str(),
+        /// Its target set is fixed and it is at work.
+        Running = wire::JobStatus::Running.as_str(),
+        /// All device jobs have ended, well or badly. compat: JOB-14
+        Completed = wire::JobStatus::Completed.as_str(),
+        /// The job itself could not be done.
+        Failed = wire::JobStatus::Failed.as_str(),
+        /// Cancelled before its end; `cancelled`, with two l. compat: JOB-6
+        Cancelled = wire::JobStatus::Cancelled.as_str(),
     }
 }
 
-/// Where a job stands.
-///
-/// ```
-/// use fanfare_client::JobStatus;
-/// assert_eq!(JobStatus::from("canceled"), JobStatus::Cancelled);
-/// assert!(JobStatus::Cancelled.is_terminal() && !JobStatus::Running.is_terminal());
-/// assert!(!JobStatus::from("rehearsing").is_terminal());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum JobStatus {
-    /// Legacy; the same as queued.
-    Enqueued,
-    /// Accepted; about to start.
-    Queued,
-    /// Accepted; its start lies ahead.
-    Scheduled,
-    /// Its target set is fixed and it is at work.
-    Running,
-    /// All device jobs have ended, well or badly. compat: JOB-14
-    Completed,
-    /// The job itself could not be done.
-    Failed,
-    /// Cancelled before its end.
-    Cancelled,
-    /// A word that this library does not know, as the hub wrote it; or the contract's own `unknown`, which says
-    /// that the id belongs to an import or export job. Not taken for an end. compat: JOB-13
-    Unknown(String),
+fn job_status(text: &str) -> Option<&'static str> {
+    wire::JobStatus::parse(text).map(wire::JobStatus::as_str)
 }
 
 impl JobStatus {
-    /// The wire's spelling: `cancelled` with two l. compat: JOB-6
-    ///
-    /// ```
-    /// assert_eq!(fanfare_client::JobStatus::Cancelled.as_str(), "cancelled");
-    /// ```
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Enqueued => wire::JobStatus::Enqueued.as_str(),
-            Self::Queued => wire::JobStatus::Queued.as_str(),
-            Self::Scheduled => wire::JobStatus::Scheduled.as_str(),
-            Self::Running => wire::JobStatus::Running.as_str(),
-            Self::Completed => wire::JobStatus::Completed.as_str(),
-            Self::Failed => wire::JobStatus::Failed.as_str(),
-            Self::Cancelled => wire::JobStatus::Cancelled.as_str(),
-            Self::Unknown(word) => word,
-        }
-    }
-
     /// Whether the job has ended and nothing about it changes any more.
     ///
     /// ```
@@ -117,66 +70,36 @@ impl JobStatus {
     }
 }
 
-impl From<&str> for JobStatus {
-    fn from(text: &str) -> Self {
-        match wire::JobStatus::parse(text) {
-            Some(wire::JobStatus::Enqueued) => Self::Enqueued,
-            Some(wire::JobStatus::Queued) => Self::Queued,
-            Some(wire::JobStatus::Scheduled) => Self::Scheduled,
-            Some(wire::JobStatus::Running) => Self::Running,
-            Some(wire::JobStatus::Completed) => Self::Completed,
-            Some(wire::JobStatus::Failed) => Self::Failed,
-            Some(wire::JobStatus::Cancelled) => Self::Cancelled,
-            Some(wire::JobStatus::Unknown) | None => Self::Unknown(text.to_owned()),
-        }
+open_words! {
+    /// Where one device's share of a job stands. A word that this library does not know is not taken for an end.
+    ///
+    /// ```
+    /// use fanfare_client::DeviceJobStatus;
+    /// assert_eq!(DeviceJobStatus::from("cancelled"), DeviceJobStatus::Canceled);
+    /// assert_eq!(DeviceJobStatus::Canceled.as_str(), "canceled");
+    /// assert!(DeviceJobStatus::Failed.is_terminal() && !DeviceJobStatus::Pending.is_terminal());
+    /// ```
+    pub enum DeviceJobStatus spelled by device_job_status {
+        /// Waits for its turn or its device.
+        Pending = wire::DeviceJobStatus::Pending.as_str(),
+        /// Legacy; the same as pending.
+        Scheduled = wire::DeviceJobStatus::Scheduled.as_str(),
+        /// A call is in flight.
+        Running = wire::DeviceJobStatus::Running.as_str(),
+        /// The device answered, whatever it answered, or its twin was patched.
+        Completed = wire::DeviceJobStatus::Completed.as_str(),
+        /// It ended otherwise; the row's error says how.
+        Failed = wire::DeviceJobStatus::Failed.as_str(),
+        /// The job was cancelled first; `canceled`, with one l. compat: JOB-6
+        Canceled = wire::DeviceJobStatus::Canceled.as_str(),
     }
 }
 
-/// Where one device's share of a job stands.
-///
-/// ```
-/// use fanfare_client::DeviceJobStatus;
-/// assert_eq!(DeviceJobStatus::from("cancelled"), DeviceJobStatus::Canceled);
-/// assert!(DeviceJobStatus::Failed.is_terminal() && !DeviceJobStatus::Pending.is_terminal());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DeviceJobStatus {
-    /// Waits for its turn or its device.
-    Pending,
-    /// Legacy; the same as pending.
-    Scheduled,
-    /// A call is in flight.
-    Running,
-    /// The device answered, whatever it answered, or its twin was patched.
-    Completed,
-    /// It ended otherwise; the row's error says how.
-    Failed,
-    /// The job was cancelled first.
-    Canceled,
-    /// A word that this library does not know, as the hub wrote it; not taken for an end.
-    Unknown(String),
+fn device_job_status(text: &str) -> Option<&'static str> {
+    wire::DeviceJobStatus::parse(text).map(wire::DeviceJobStatus::as_str)
 }
 
 impl DeviceJobStatus {
-    /// The wire's spelling: `canceled` with one l. compat: JOB-6
-    ///
-    /// ```
-    /// assert_eq!(fanfare_client::DeviceJobStatus::Canceled.as_str(), "canceled");
-    /// ```
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Pending => wire::DeviceJobStatus::Pending.as_str(),
-            Self::Scheduled => wire::DeviceJobStatus::Scheduled.as_str(),
-            Self::Running => wire::DeviceJobStatus::Running.as_str(),
-            Self::Completed => wire::DeviceJobStatus::Completed.as_str(),
-            Self::Failed => wire::DeviceJobStatus::Failed.as_str(),
-            Self::Canceled => wire::DeviceJobStatus::Canceled.as_str(),
-            Self::Unknown(word) => word,
-        }
-    }
-
     /// Whether this device job has its one outcome.
     ///
     /// ```
@@ -187,55 +110,6 @@ impl DeviceJobStatus {
         matches!(self, Self::Completed | Self::Failed | Self::Canceled)
     }
 }
-
-impl From<&str> for DeviceJobStatus {
-    fn from(text: &str) -> Self {
-        match wire::DeviceJobStatus::parse(text) {
-            Some(wire::DeviceJobStatus::Pending) => Self::Pending,
-            Some(wire::DeviceJobStatus::Scheduled) => Self::Scheduled,
-            Some(wire::DeviceJobStatus::Running) => Self::Running,
-            Some(wire::DeviceJobStatus::Completed) => Self::Completed,
-            Some(wire::DeviceJobStatus::Failed) => Self::Failed,
-            Some(wire::DeviceJobStatus::Canceled) => Self::Canceled,
-            None => Self::Unknown(text.to_owned()),
-        }
-    }
-}
-
-macro_rules! word {
-    ($name:ident) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // `pad` keeps widths of format strings, for whoever prints a table.
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = Infallible;
-
-            fn from_str(text: &str) -> Result<Self, Infallible> {
-                Ok(Self::from(text))
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
-                output.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-                Ok(Self::from(String::deserialize(input)?.as_str()))
-            }
-        }
-    };
-}
-
-word!(JobType);
-word!(JobStatus);
-word!(DeviceJobStatus);
 
 #[cfg(test)]
 mod tests {

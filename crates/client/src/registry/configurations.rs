@@ -44,12 +44,20 @@ pub struct Configuration {
     /// To whose twins: the condition of a query, `*` for all, empty for none.
     #[serde(default, deserialize_with = "null_as_default")]
     pub target_condition: String,
-    /// When it was created. Set by the hub.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_time_utc: Option<Timestamp>,
-    /// When it was last changed. Set by the hub.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_updated_time_utc: Option<Timestamp>,
+    /// When it was created (`createdTimeUtc`). Set by the hub.
+    #[serde(
+        rename = "createdTimeUtc",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub created_time: Option<Timestamp>,
+    /// When it was last changed (`lastUpdatedTimeUtc`). Set by the hub.
+    #[serde(
+        rename = "lastUpdatedTimeUtc",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub last_updated_time: Option<Timestamp>,
     /// Where two write the same value, the higher one wins; 0 to 2,147,483,647.
     #[serde(default, deserialize_with = "null_as_default")]
     pub priority: u32,
@@ -163,8 +171,8 @@ impl Configuration {
             labels: None,
             content: Some(content),
             target_condition: String::new(),
-            created_time_utc: None,
-            last_updated_time_utc: None,
+            created_time: None,
+            last_updated_time: None,
             priority: 0,
             system_metrics: None,
             metrics: None,

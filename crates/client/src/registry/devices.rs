@@ -1,7 +1,8 @@
 //! Device identities: the document, and the calls for one of them.
 
+use fanfare_wire::error::ErrorCode;
 use fanfare_wire::{Secret, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Authentication, RegistryClient};
@@ -81,6 +82,7 @@ impl Capabilities {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Device {
     /// 1 to 128 ASCII letters, digits and some marks; upper and lower case differ.
     pub device_id: String,
@@ -98,7 +100,7 @@ pub struct Device {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_state: Option<ConnectionState>,
     /// Whether it may connect.
-    #[serde(default = "enabled")]
+    #[serde(default = "enabled", deserialize_with = "null_as_enabled")]
     pub status: IdentityStatus,
     /// Why it has that status, at most 128 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +140,11 @@ pub struct Device {
 
 fn enabled() -> IdentityStatus {
     IdentityStatus::Enabled
+}
+
+fn null_as_enabled<'de, D: Deserializer<'de>>(input: D) -> Result<IdentityStatus, D::Error> {
+    let read = Option::<IdentityStatus>::deserialize(input)?;
+    Ok(read.unwrap_or_else(enabled))
 }
 
 /// Members of device and module documents that only the hub sets. The etag is among them: in a body it is no
@@ -396,10 +403,21 @@ impl RegistryClient {
         let (if_match, repeat) = precondition(etag);
         let call = self.hub.call(Method::DELETE, path);
         match call.if_match(if_match).repeat(repeat).done().await {
-            Err(gone) if gone.status() == Some(404) && gone.may_have_been_done() => Ok(()),
+            Err(gone) if gone.may_have_been_done() && is_not_there(&gone) => Ok(()),
             other => other,
         }
     }
+}
+
+/// Whether the hub says that there is no such thing, or not what it would be on. Any other 404 is of a box on the way.
+fn is_not_there(error: &Error) -> bool {
+    let names = [
+        ErrorCode::DeviceNotFound,
+        ErrorCode::ModuleNotFound,
+        ErrorCode::ConfigurationNotFound,
+    ];
+    let code = error.code();
+    error.status() == Some(404) && names.iter().any(|name| code == Some(name.name()))
 }
 
 #[cfg(test)]
@@ -407,6 +425,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_device_without_a_status_is_enabled() {
+        for text in [r#"{"deviceId":"d"}"#, r#"{"deviceId":"d","status":null}"#] {
+            let device: Device = serde_json::from_str(text).unwrap();
+            assert_eq!(device.status, IdentityStatus::Enabled);
+        }
+    }
 
     #[test]
     fn a_new_device_says_no_more_than_it_must() {

@@ -19,6 +19,7 @@ use crate::{Error, Etag};
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Module {
     /// The module.
     pub module_id: String,

@@ -17,6 +17,7 @@ use crate::{Error, words::null_as_default};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DeviceStatistics {
     /// All of them.
     pub total_device_count: u64,
@@ -41,6 +42,7 @@ pub struct DeviceStatistics {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ServiceStatistics {
     /// Connected now.
     pub connected_device_count: u64,
@@ -59,6 +61,7 @@ pub struct ServiceStatistics {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct PurgedMessages {
     /// Messages that were waiting and are gone.
     pub total_messages_purged: u64,

@@ -41,10 +41,10 @@ impl TransferStatus {
     /// Whether the job has ended.
     ///
     /// ```
-    /// assert!(fanfare_client::TransferStatus::Failed.has_ended());
+    /// assert!(fanfare_client::TransferStatus::Failed.is_terminal());
     /// ```
     #[must_use]
-    pub fn has_ended(&self) -> bool {
+    pub const fn is_terminal(&self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
@@ -148,6 +148,7 @@ pub struct StorageAccess {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct TransferJob {
     /// Its name, made by the hub.
     pub job_id: String,
@@ -159,12 +160,20 @@ pub struct TransferJob {
     /// How far it has come, 0 to 100.
     #[serde(default, deserialize_with = "null_as_default")]
     pub progress: u8,
-    /// When it began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_time_utc: Option<Timestamp>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_time_utc: Option<Timestamp>,
+    /// When it began (`startTimeUtc`).
+    #[serde(
+        rename = "startTimeUtc",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub start_time: Option<Timestamp>,
+    /// When it ended (`endTimeUtc`).
+    #[serde(
+        rename = "endTimeUtc",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub end_time: Option<Timestamp>,
     /// Where an import reads; `Debug` hides it, since it may hold a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_blob_container_uri: Option<Secret>,
@@ -435,7 +444,7 @@ mod tests {
             "outputBlobContainerUri": "https://a/b?sig=c2VjcmV0", "includeConfigurations": true,
         });
         let job: TransferJob = serde_json::from_value(text.clone()).unwrap();
-        assert!(!job.status.has_ended());
+        assert!(!job.status.is_terminal());
         assert!(!format!("{job:?}").contains("c2VjcmV0"));
         assert_eq!(serde_json::to_value(job).unwrap(), text);
     }

@@ -26,11 +26,23 @@ const ADDRESSES_MAX: usize = 8;
 /// Longest reply of a proxy to `CONNECT`, bytes.
 const PROXY_HEAD_BYTES_MAX: usize = 8 * 1024;
 
+/// What a connection is offered for; the hub picks one of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Http1,
+    #[cfg(feature = "http2")]
+    Http2Or1,
+}
+
 /// Opens connections to one hub.
 pub(crate) struct Connector {
     at: HostPort,
     name: ServerName<'static>,
-    tls: TlsConnector,
+    /// Offers HTTP/1.1.
+    http1: TlsConnector,
+    /// Offers HTTP/2 as well.
+    #[cfg(feature = "http2")]
+    http2: TlsConnector,
     /// `None` when the way to this hub does not lead through one.
     proxy: Option<Proxy>,
     within: Duration,
@@ -40,13 +52,22 @@ impl Connector {
     pub(crate) fn new(at: HostPort, options: &ClientOptions) -> Result<Self, Error> {
         let name = ServerName::try_from(at.host.clone())
             .map_err(|_| SetupError::Endpoint(format!("https://{at}")))?;
-        let tls = TlsConnector::from(Arc::new(options.trust.tls_config()?));
+        let mut tls = options.trust.tls_config()?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let http1 = TlsConnector::from(Arc::new(tls.clone()));
+        #[cfg(feature = "http2")]
+        let http2 = {
+            tls.alpn_protocols.insert(0, b"h2".to_vec());
+            TlsConnector::from(Arc::new(tls))
+        };
         let proxy = options.proxy.as_ref();
         Ok(Self {
             proxy: proxy.filter(|proxy| proxy.leads_to(&at.host)).cloned(),
             at,
             name,
-            tls,
+            http1,
+            #[cfg(feature = "http2")]
+            http2,
             within: options.timeout.min(CONNECT_WITHIN),
         })
     }
@@ -57,15 +78,15 @@ impl Connector {
     }
 
     /// A connection on which nothing has been sent but the handshake.
-    pub(crate) async fn connect(&self) -> Result<TlsStream<TcpStream>, Cause> {
+    pub(crate) async fn connect(&self, offer: Offer) -> Result<TlsStream<TcpStream>, Cause> {
         // Boxed: connecting is rare and its state large, and every call would carry it.
-        match timeout(self.within, Box::pin(self.opened())).await {
+        match timeout(self.within, Box::pin(self.opened(offer))).await {
             Ok(opened) => opened,
             Err(_) => Err(format!("no connection within {:?}", self.within).into()),
         }
     }
 
-    async fn opened(&self) -> Result<TlsStream<TcpStream>, Cause> {
+    async fn opened(&self, offer: Offer) -> Result<TlsStream<TcpStream>, Cause> {
         let stream = match &self.proxy {
             None => dial(&self.at).await?,
             Some(proxy) => {
@@ -77,7 +98,12 @@ impl Connector {
             }
         };
         stream.set_nodelay(true)?;
-        Ok(self.tls.connect(self.name.clone(), stream).await?)
+        let tls = match offer {
+            Offer::Http1 => &self.http1,
+            #[cfg(feature = "http2")]
+            Offer::Http2Or1 => &self.http2,
+        };
+        Ok(tls.connect(self.name.clone(), stream).await?)
     }
 }
 
@@ -156,17 +182,60 @@ struct ProxyRefused {
     status: u16,
 }
 
+/// Why somebody else could not connect, for those who waited for that connection.
+#[cfg(feature = "http2")]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct SharedFailure {
+    /// With all that lay below it.
+    text: String,
+    is_lasting: bool,
+}
+
+#[cfg(feature = "http2")]
+impl SharedFailure {
+    pub(crate) fn of(cause: &Cause) -> Self {
+        let mut text = cause.to_string();
+        let mut below = cause.source();
+        while let Some(error) = below {
+            text = format!("{text}: {error}");
+            below = error.source();
+        }
+        Self {
+            text,
+            is_lasting: is_lasting(cause),
+        }
+    }
+}
+
 /// Whether a failure to connect will be there again at the next try: a certificate that is not trusted, a proxy that
 /// wants another password.
 pub(crate) fn is_lasting(cause: &Cause) -> bool {
+    #[cfg(feature = "http2")]
+    if let Some(shared) = cause.downcast_ref::<SharedFailure>() {
+        return shared.is_lasting;
+    }
     if let Some(refused) = cause.downcast_ref::<ProxyRefused>() {
         return matches!(refused.status, 400..=499);
     }
-    let tls = cause
+    matches!(tls_error(cause), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Whether the hub speaks nothing of what it was offered.
+#[cfg(feature = "http2")]
+pub(crate) fn speaks_none_of_it(cause: &Cause) -> bool {
+    use rustls::AlertDescription::NoApplicationProtocol;
+    matches!(
+        tls_error(cause),
+        Some(rustls::Error::AlertReceived(NoApplicationProtocol))
+    )
+}
+
+fn tls_error(cause: &Cause) -> Option<&rustls::Error> {
+    cause
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref)
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
 }
 
 #[cfg(test)]
@@ -253,6 +322,11 @@ mod tests {
             (Cause::from("no connection within 15s"), false),
         ] {
             assert_eq!(is_lasting(&cause), lasting, "{cause}");
+            #[cfg(feature = "http2")]
+            {
+                let shared = Cause::from(SharedFailure::of(&cause));
+                assert_eq!(is_lasting(&shared), lasting, "{shared}");
+            }
         }
     }
 }

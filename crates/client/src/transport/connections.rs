@@ -1,9 +1,11 @@
 //! The open connections to one hub, and who may use them when.
 //!
-//! An HTTP/2 connection is shared by all calls. Its task, and the small ones that hyper begins for its requests, belong
-//! to [`Tasks`]: dropping the last clone of a client drops the set, which ends them all. An HTTP/1.1 connection serves
-//! one call at a time and has no task: the call that uses it drives it, and a call that is dropped half-way takes its
-//! connection along. Neither is used again after [`IDLE_MAX`] without use, well before hubs close theirs.
+//! A call while no other is under way has an HTTP/1.1 connection, which serves one call at a time and has no task: the
+//! call that uses it drives it, and a call that is dropped half-way takes its connection along. That wakes no other
+//! thread and costs half of what HTTP/2 does. Calls that come meanwhile share one HTTP/2 connection, or have more of
+//! HTTP/1.1 where the hub offers no other. The task of an HTTP/2 connection, and the small ones that hyper begins for
+//! its requests, belong to [`http2`]'s `Tasks`: dropping the last clone of a client drops the set, which ends them all.
+//! No connection is used again after [`IDLE_MAX`] without use, well before hubs close theirs.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -19,7 +21,9 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use super::body::OneShot;
-use super::connect::Connector;
+#[cfg(feature = "http2")]
+use super::connect::SharedFailure;
+use super::connect::{Connector, Offer};
 use crate::error::Cause;
 
 /// A connection that was not used for this long may have been closed by the hub or a box on the way, unnoticed.
@@ -35,20 +39,40 @@ type Io = TokioIo<TlsStream<TcpStream>>;
 pub(crate) struct Connections {
     connector: Connector,
     pool: Mutex<Pool>,
-    /// Held by the one who connects until it is known that the hub speaks HTTP/1.1 alone: a thousand first calls
-    /// must not make a thousand connections where one serves them all.
-    opening: tokio::sync::Mutex<()>,
     http1_slots: Arc<Semaphore>,
+    /// The right to a connection of one's own beside the shared one.
+    #[cfg(feature = "http2")]
+    own: Arc<Semaphore>,
+    /// Held by the one who opens the shared connection: a thousand first calls must not make a thousand connections
+    /// where one serves them all.
+    #[cfg(feature = "http2")]
+    opening: tokio::sync::Mutex<()>,
     #[cfg(feature = "http2")]
     tasks: Arc<http2::Tasks>,
 }
 
 #[derive(Default)]
 struct Pool {
-    http1_alone: bool,
+    /// HTTP/1.1 connections, the one used last at the end.
     idle: Vec<Http1>,
     #[cfg(feature = "http2")]
+    speaks: Speaks,
+    #[cfg(feature = "http2")]
     shared: Option<http2::Shared>,
+    /// How often no shared connection could be made, and why not the last time.
+    #[cfg(feature = "http2")]
+    failures: (u64, Option<SharedFailure>),
+}
+
+/// What a hub speaks, as far as it is known.
+#[cfg(feature = "http2")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Speaks {
+    /// Both, unless it turns out otherwise.
+    #[default]
+    Both,
+    Http1Alone,
+    Http2Alone,
 }
 
 /// A connection in use. Dropping it gives the connection up; [`Connections::put_back`] keeps it.
@@ -59,10 +83,26 @@ pub(crate) enum Lease {
         _slot: OwnedSemaphorePermit,
     },
     #[cfg(feature = "http2")]
-    Http2(http2::Lease),
+    Http2(http2::SharedLease),
 }
 
 impl Lease {
+    async fn new(stream: TlsStream<TcpStream>, slot: OwnedSemaphorePermit) -> Result<Self, Cause> {
+        Ok(Self::Http1 {
+            connection: Box::pin(http1_of(stream)).await?,
+            reused: false,
+            _slot: slot,
+        })
+    }
+
+    fn reused(connection: Http1, slot: OwnedSemaphorePermit) -> Self {
+        Self::Http1 {
+            connection,
+            reused: true,
+            _slot: slot,
+        }
+    }
+
     /// Whether it has served before, so that the hub may have closed it meanwhile.
     pub(crate) fn is_reused(&self) -> bool {
         match self {
@@ -124,8 +164,11 @@ impl Connections {
         Self {
             connector,
             pool: Mutex::default(),
-            opening: tokio::sync::Mutex::default(),
             http1_slots: Arc::new(Semaphore::new(HTTP1_CONNECTIONS_MAX)),
+            #[cfg(feature = "http2")]
+            own: Arc::new(Semaphore::new(1)),
+            #[cfg(feature = "http2")]
+            opening: tokio::sync::Mutex::default(),
             #[cfg(feature = "http2")]
             tasks: Arc::default(),
         }
@@ -135,7 +178,7 @@ impl Connections {
         &self.connector
     }
 
-    /// A connection to send one request on; a new one when `fresh`.
+    /// A connection to send one request on; not one that was idle when `fresh`.
     pub(crate) async fn lease(&self, fresh: bool) -> Result<Lease, Cause> {
         if fresh {
             // One that was closed unnoticed is seldom alone.
@@ -143,36 +186,18 @@ impl Connections {
             drop(idle);
         }
         #[cfg(feature = "http2")]
-        if let Some(lease) = self.shared() {
-            return Ok(Lease::Http2(lease));
+        if let Some(lease) = self.own_or_shared(fresh).await? {
+            return Ok(lease);
         }
-        if self.pool().http1_alone {
-            return self.http1().await;
-        }
-        let turn = self.opening.lock().await;
-        #[cfg(feature = "http2")]
-        if let Some(lease) = self.shared() {
-            return Ok(Lease::Http2(lease));
-        }
-        if self.pool().http1_alone {
-            drop(turn);
-            return self.http1().await;
-        }
-        let stream = self.connector.connect().await?;
-        #[cfg(feature = "http2")]
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            let shared = Box::pin(http2::open(stream, &self.tasks)).await?;
-            let lease = shared.lease(false);
-            self.pool().shared = Some(shared);
-            return Ok(Lease::Http2(lease));
-        }
-        self.pool().http1_alone = true;
         let slot = self.slot().await;
-        Ok(Lease::Http1 {
-            connection: Box::pin(http1_of(stream)).await?,
-            reused: false,
-            _slot: slot,
-        })
+        match self.idle().await {
+            Some(connection) => Ok(Lease::reused(connection, slot)),
+            // The hub may have learnt HTTP/2 since.
+            #[cfg(feature = "http2")]
+            None => self.either(Some(slot)).await,
+            #[cfg(not(feature = "http2"))]
+            None => self.http1(slot).await,
+        }
     }
 
     /// Keeps a connection for the next call when its reply has been read to the end.
@@ -181,7 +206,7 @@ impl Connections {
             Lease::Http1 { mut connection, .. } => {
                 if connection.is_usable().await {
                     connection.used = Instant::now();
-                    self.pool().idle.push(connection);
+                    drop(self.keep(connection));
                 }
             }
             #[cfg(feature = "http2")]
@@ -206,54 +231,37 @@ impl Connections {
         let _ = number;
     }
 
-    async fn http1(&self) -> Result<Lease, Cause> {
-        let slot = self.slot().await;
-        // The one used last is the one most likely alive; those below it are older still.
-        loop {
-            let Some(mut connection) = self.pool().idle.pop() else {
-                break;
-            };
-            if connection.used.elapsed() > IDLE_MAX {
-                let idle = std::mem::take(&mut self.pool().idle);
-                drop(idle);
-                break;
-            }
-            if connection.is_usable().await {
-                return Ok(Lease::Http1 {
-                    connection,
-                    reused: true,
-                    _slot: slot,
-                });
-            }
-        }
-        let stream = self.connector.connect().await?;
-        #[cfg(feature = "http2")]
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            // The hub has learnt HTTP/2 since.
-            let shared = Box::pin(http2::open(stream, &self.tasks)).await?;
-            let lease = shared.lease(false);
-            let mut pool = self.pool();
-            pool.http1_alone = false;
-            pool.shared = Some(shared);
-            return Ok(Lease::Http2(lease));
-        }
-        Ok(Lease::Http1 {
-            connection: Box::pin(http1_of(stream)).await?,
-            reused: false,
-            _slot: slot,
-        })
+    /// A new HTTP/1.1 connection.
+    async fn http1(&self, slot: OwnedSemaphorePermit) -> Result<Lease, Cause> {
+        let stream = self.connector.connect(Offer::Http1).await?;
+        Lease::new(stream, slot).await
     }
 
-    #[cfg(feature = "http2")]
-    fn shared(&self) -> Option<http2::Lease> {
-        let mut pool = self.pool();
-        let usable = pool.shared.as_ref().is_some_and(http2::Shared::is_usable);
-        if !usable {
-            pool.shared = None;
+    /// The idle HTTP/1.1 connection that was used last: the one most likely alive.
+    async fn idle(&self) -> Option<Http1> {
+        loop {
+            let mut connection = self.pool().idle.pop()?;
+            if connection.used.elapsed() > IDLE_MAX {
+                // Those below it are older still.
+                let idle = std::mem::take(&mut self.pool().idle);
+                drop(idle);
+                return None;
+            }
+            if connection.is_usable().await {
+                return Some(connection);
+            }
         }
-        let shared = pool.shared.as_mut()?;
-        shared.used = Instant::now();
-        Some(shared.lease(true))
+    }
+
+    /// Puts a connection among the idle ones and takes out those that are too old: after a burst of calls nobody
+    /// would come to them again.
+    fn keep(&self, connection: Http1) -> Vec<Http1> {
+        let mut pool = self.pool();
+        let is_stale = |idle: &Http1| connection.used.duration_since(idle.used) > IDLE_MAX;
+        let stale = pool.idle.partition_point(is_stale);
+        let stale = pool.idle.drain(..stale).collect();
+        pool.idle.push(connection);
+        stale
     }
 
     async fn slot(&self) -> OwnedSemaphorePermit {

@@ -36,7 +36,7 @@ impl HostPort {
                     None => (text, port),
                 };
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-                if host.is_empty() || !host.bytes().all(plain) {
+                if matches!(host, "" | ".") || !host.bytes().all(plain) {
                     return None;
                 }
                 (host, port)
@@ -48,6 +48,12 @@ impl HostPort {
         })
     }
 
+    /// The host as requests and signatures write it: an IPv6 address in brackets, and without the dot that makes a name
+    /// absolute, which is for resolvers.
+    pub(crate) fn name(&self) -> String {
+        Bracketed(self.host.strip_suffix('.').unwrap_or(&self.host)).to_string()
+    }
+
     /// Reads an endpoint; `port` wins over the one in it.
     pub(crate) fn of_endpoint(endpoint: &str, port: Option<u16>) -> Result<Self, Error> {
         let (scheme, rest) = endpoint.split_once("://").unwrap_or_default();
@@ -55,7 +61,7 @@ impl HostPort {
         let mut read = Some(rest)
             .filter(|_| scheme.eq_ignore_ascii_case("https"))
             .and_then(|rest| Self::parse(rest, HTTPS_PORT))
-            .ok_or_else(|| SetupError::Endpoint(endpoint.to_owned()))?;
+            .ok_or_else(|| SetupError::Endpoint(shown(endpoint)))?;
         read.port = port.unwrap_or(read.port);
         Ok(read)
     }
@@ -63,19 +69,15 @@ impl HostPort {
     /// As in a `Host` header: the port only when it is not the standard one.
     pub(crate) fn authority(&self) -> String {
         match self.port {
-            HTTPS_PORT => self.bracketed().to_string(),
-            _ => self.to_string(),
+            HTTPS_PORT => self.name(),
+            port => format!("{}:{port}", self.name()),
         }
-    }
-
-    fn bracketed(&self) -> Bracketed<'_> {
-        Bracketed(&self.host)
     }
 }
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.bracketed(), self.port)
+        write!(f, "{}:{}", Bracketed(&self.host), self.port)
     }
 }
 
@@ -88,6 +90,16 @@ impl fmt::Display for Bracketed<'_> {
         } else {
             f.write_str(self.0)
         }
+    }
+}
+
+/// What of a text that is no endpoint an error repeats: nothing of a connection string or of a user with a password,
+/// which people give in its place.
+fn shown(endpoint: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 100;
+    match endpoint.contains([';', '=', '@', '&']) {
+        true => "...".to_owned(),
+        false => endpoint.chars().take(SHOWN_CHARS_MAX).collect(),
     }
 }
 
@@ -131,6 +143,8 @@ mod tests {
             ),
             ("https://hub:8443", Some(443), "hub:443", "hub"),
             ("https://[::1]", None, "[::1]:443", "[::1]"),
+            ("https://Hub.Test.", None, "hub.test.:443", "hub.test"),
+            ("https://hub.test.:1", None, "hub.test.:1", "hub.test:1"),
             (
                 "https://[2001:DB8::1]:8443",
                 None,
@@ -145,6 +159,21 @@ mod tests {
     }
 
     #[test]
+    fn an_error_repeats_no_secret() {
+        for text in [
+            "HostName=h;SharedAccessKeyName=p;SharedAccessKey=c2VjcmV0",
+            "https://user:c2VjcmV0@h",
+            "SharedAccessSignature sr=h&sig=c2VjcmV0&se=1",
+        ] {
+            let error = HostPort::of_endpoint(text, None).expect_err(text);
+            let printed = format!("{error} {error:?}");
+            assert!(!printed.contains("c2VjcmV0"), "{printed}");
+        }
+        let error = HostPort::of_endpoint("hub.example.com", None).expect_err("no scheme");
+        assert!(error.to_string().contains("'hub.example.com'"), "{error}");
+    }
+
+    #[test]
     fn anything_else_is_refused() {
         for refused in [
             "",
@@ -155,6 +184,7 @@ mod tests {
             "https://h?x=1",
             "https://h#x",
             "https://user@h",
+            "https://.",
             "https://h:0",
             "https://h:65536",
             "https://h:+1",

@@ -33,7 +33,8 @@ pub(crate) struct Route {
 pub(crate) struct Outgoing<'a> {
     pub(crate) method: &'a Method,
     pub(crate) target: &'a PathAndQuery,
-    pub(crate) headers: HeaderMap,
+    /// Called once for each connection that is tried.
+    pub(crate) headers: &'a (dyn Fn() -> HeaderMap + Sync),
     pub(crate) body: Option<Bytes>,
 }
 
@@ -87,9 +88,9 @@ impl Route {
         self.connections.connector().at().to_string()
     }
 
-    /// Host alone.
-    pub(crate) fn host(&self) -> &str {
-        &self.connections.connector().at().host
+    /// Host alone, as signatures write it.
+    pub(crate) fn name(&self) -> String {
+        self.connections.connector().at().name()
     }
 
     /// Sends a request and waits for the head of its reply. A connection that turns out to have been closed before
@@ -100,16 +101,9 @@ impl Route {
         trace: &mut Trace,
     ) -> Result<Arrived, Fault> {
         let mut lease = self.connections.lease(false).await.map_err(Fault::Unsent)?;
-        let mut headers = outgoing.headers;
-        let mut again = lease.is_reused().then(|| headers.clone());
+        let mut may_be_replaced = lease.is_reused();
         loop {
-            let request = self.request(
-                outgoing.method,
-                outgoing.target,
-                headers,
-                outgoing.body.clone(),
-                &lease,
-            );
+            let request = self.request(&outgoing, &lease);
             trace.sent = true;
             trace.shared = lease.shared_number();
             let fault = match sent(&mut lease, request).await {
@@ -125,15 +119,12 @@ impl Route {
                 Err(fault) => fault,
             };
             self.give_up(trace);
-            match (fault, again.take()) {
-                (Fault::Unsent(_), Some(same)) => {
-                    trace.sent = false;
-                    headers = same;
-                    drop(lease);
-                    lease = self.connections.lease(true).await.map_err(Fault::Unsent)?;
-                }
-                (fault, _) => return Err(fault),
+            if !matches!(fault, Fault::Unsent(_)) || !std::mem::take(&mut may_be_replaced) {
+                return Err(fault);
             }
+            trace.sent = false;
+            drop(lease);
+            lease = self.connections.lease(true).await.map_err(Fault::Unsent)?;
         }
     }
 
@@ -149,16 +140,10 @@ impl Route {
         }
     }
 
-    fn request(
-        &self,
-        method: &Method,
-        target: &PathAndQuery,
-        mut headers: HeaderMap,
-        body: Option<Bytes>,
-        lease: &Lease,
-    ) -> Request<OneShot> {
+    fn request(&self, outgoing: &Outgoing<'_>, lease: &Lease) -> Request<OneShot> {
+        let mut headers = (outgoing.headers)();
         let mut address = http::uri::Parts::default();
-        address.path_and_query = Some(target.clone());
+        address.path_and_query = Some(outgoing.target.clone());
         match lease {
             Lease::Http1 { .. } => {
                 headers.insert(HOST, self.host.clone());
@@ -169,8 +154,8 @@ impl Route {
                 address.authority = Some(self.authority.clone());
             }
         }
-        let mut request = Request::new(OneShot::new(body));
-        *request.method_mut() = method.clone();
+        let mut request = Request::new(OneShot::new(outgoing.body.clone()));
+        *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = Uri::from_parts(address).expect("scheme and authority come together");
         *request.headers_mut() = headers;
         request

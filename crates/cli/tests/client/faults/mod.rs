@@ -111,7 +111,7 @@ fn cells(cases: &[Case]) -> Vec<Cell> {
     let mut cells = Vec::new();
     for kind in KINDS {
         for case in cases {
-            for (http, always) in [(Http::One, false), (Http::Two, false), (Http::Both, true)] {
+            for (http, always) in [(Http::One, false), (Http::Two, false), (Http::Two, true)] {
                 // A method call waits for the device's own time: once is enough.
                 let slow = kind == Kind::CallMethod && case.waits && http == Http::One;
                 if (case.only_two && http == Http::One) || slow {

@@ -41,7 +41,7 @@ async fn a_configuration_is_created_shown_and_changed() {
 
     // What was read goes back whole: counts and times are the hub's and stay at home.
     let read = registry.get_configuration("lock-all").await.unwrap();
-    assert!(read.system_metrics.is_some() && read.created_time_utc.is_some());
+    assert!(read.system_metrics.is_some() && read.created_time.is_some());
     let changed = read.clone().priority(8);
     let changed = registry
         .update_configuration(&changed, read.etag.clone())

@@ -66,7 +66,7 @@ async fn a_fleet_goes_out_and_comes_back() {
         (import.kind, import.status),
         (TransferKind::Import, TransferStatus::Completed)
     );
-    assert!(import.end_time_utc >= import.start_time_utc && import.end_time_utc.is_some());
+    assert!(import.end_time >= import.start_time && import.end_time.is_some());
     let after = registry.get_device("door-1").await.unwrap();
     assert_eq!(after.primary_key(), before.primary_key());
     let twin = hub.twins().get("door-1").await.unwrap();
@@ -103,7 +103,7 @@ async fn ended(registry: &RegistryClient, job: TransferJob) -> TransferJob {
     let look = async {
         loop {
             let now = registry.transfer_job(&job.job_id).await.unwrap();
-            if now.status.has_ended() {
+            if now.status.is_terminal() {
                 return now;
             }
             sleep(Duration::from_millis(20)).await;

@@ -32,6 +32,18 @@ fn a_signature_is_kept_until_it_nears_its_end() {
 }
 
 #[test]
+fn a_signature_of_the_future_is_made_anew() {
+    let key = Secret::new("c2VjcmV0");
+    let signer = authorizer(Credential::shared_access_key("service", key.expose()));
+    let year_ahead = unix_now_s() + 365 * 86_400;
+    let signed = |at| signer.signed("service", &key, at).expect("the key signs");
+    let wrong = signed(year_ahead);
+    let right = signed(year_ahead - 365 * 86_400);
+    assert_ne!(right, wrong);
+    assert_eq!(signed(year_ahead - 365 * 86_400), right);
+}
+
+#[test]
 fn a_key_that_cannot_sign_is_refused_at_once() {
     let credential = Credential::shared_access_key("service", "not base64!");
     assert!(matches!(
@@ -228,4 +240,35 @@ async fn a_source_that_hangs_is_given_up() {
         panic!("{error}")
     };
     assert_eq!(error.to_string(), "no token within 5s");
+}
+
+/// Panics when it is asked first.
+#[derive(Debug, Default)]
+struct Fragile(AtomicU32);
+
+impl TokenCredential for Fragile {
+    fn token<'a>(
+        &'a self,
+        _: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<AccessToken, CredentialError>> {
+        Box::pin(async move {
+            assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "not yet");
+            Ok(AccessToken::new(
+                "token",
+                SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40),
+            ))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_panics_takes_nobody_elses_call() {
+    let signer = Arc::new(authorizer(Credential::token(Fragile::default())));
+    let call = tokio::spawn({
+        let signer = Arc::clone(&signer);
+        async move { signer.header().await }
+    });
+    assert!(call.await.expect_err("it panics").is_panic());
+    let header = signer.header().await.expect("the next one fetches");
+    assert_eq!(text(&header), "Bearer token");
 }

@@ -101,6 +101,7 @@ impl BulkOutcome {
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RefusedItem {
     /// Which of the items it was, from 0; `None` when the hub names none of them.
     pub index: Option<usize>,
@@ -164,6 +165,7 @@ impl fmt::Display for RefusedItem {
     "{} of {items} items were answered for, then a request failed",
     outcome.items
 )]
+#[non_exhaustive]
 pub struct BulkInterrupted {
     /// What came of the items before.
     pub outcome: BulkOutcome,

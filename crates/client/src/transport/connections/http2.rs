@@ -1,4 +1,4 @@
-//! The shared HTTP/2 connection, its pings and its tasks.
+//! The shared HTTP/2 connection: who has to share, its pings and its tasks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,13 +7,15 @@ use std::time::Duration;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
-use super::IDLE_MAX;
+use super::{Connections, IDLE_MAX, Lease, Speaks};
 use crate::error::Cause;
 use crate::transport::body::OneShot;
+use crate::transport::connect::{Offer, SharedFailure, speaks_none_of_it};
 
 /// While calls wait, the hub is asked this often whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -32,7 +34,7 @@ pub(super) struct Shared {
 }
 
 /// The right to send one request on a shared connection.
-pub(crate) struct Lease {
+pub(crate) struct SharedLease {
     pub(crate) sender: http2::SendRequest<OneShot>,
     pub(super) number: u64,
     pub(super) reused: bool,
@@ -46,8 +48,8 @@ impl Shared {
         !self.sender.is_closed() && (watched || self.used.elapsed() <= IDLE_MAX)
     }
 
-    pub(super) fn lease(&self, reused: bool) -> Lease {
-        Lease {
+    pub(super) fn lease(&self, reused: bool) -> SharedLease {
+        SharedLease {
             sender: self.sender.clone(),
             number: self.number,
             reused,
@@ -56,11 +58,102 @@ impl Shared {
     }
 }
 
+impl Connections {
+    /// A connection to a hub that may speak HTTP/2; `None` when it speaks HTTP/1.1 alone.
+    pub(super) async fn own_or_shared(&self, fresh: bool) -> Result<Option<Lease>, Cause> {
+        if self.pool().speaks == Speaks::Http1Alone {
+            return Ok(None);
+        }
+        if let Ok(right) = Arc::clone(&self.own).try_acquire_owned()
+            && let Some(lease) = self.own(right, fresh).await?
+        {
+            return Ok(Some(lease));
+        }
+        if let Some(lease) = self.shared() {
+            return Ok(Some(Lease::Http2(lease)));
+        }
+        let failures_before = self.pool().failures.0;
+        let _turn = self.opening.lock().await;
+        // Whoever had the turn before has brought one, or a reason that is ours as well: a hundred calls must not wait
+        // for a silent address one after the other.
+        if let Some(lease) = self.shared() {
+            return Ok(Some(Lease::Http2(lease)));
+        }
+        {
+            let pool = self.pool();
+            if pool.speaks == Speaks::Http1Alone {
+                return Ok(None);
+            }
+            if let (failures, Some(failure)) = &pool.failures
+                && *failures > failures_before
+            {
+                return Err(failure.clone().into());
+            }
+        }
+        let opened = self.either(None).await;
+        if let Err(cause) = &opened {
+            let failures = &mut self.pool().failures;
+            *failures = (failures.0 + 1, Some(SharedFailure::of(cause)));
+        }
+        opened.map(Some)
+    }
+
+    /// The connection of a call while no other is under way; `None` when the hub has none for it.
+    async fn own(&self, right: OwnedSemaphorePermit, fresh: bool) -> Result<Option<Lease>, Cause> {
+        if let Some(connection) = self.idle().await {
+            return Ok(Some(Lease::reused(connection, right)));
+        }
+        // One that is open costs less than a handshake.
+        if !fresh && let Some(lease) = self.shared() {
+            return Ok(Some(Lease::Http2(lease)));
+        }
+        if self.pool().speaks == Speaks::Http2Alone {
+            return Ok(None);
+        }
+        match self.http1(right).await {
+            Err(cause) if speaks_none_of_it(&cause) => {
+                self.pool().speaks = Speaks::Http2Alone;
+                Ok(None)
+            }
+            lease => lease.map(Some),
+        }
+    }
+
+    /// A new connection of what the hub chooses: one to share, or one of HTTP/1.1.
+    pub(super) async fn either(&self, slot: Option<OwnedSemaphorePermit>) -> Result<Lease, Cause> {
+        let stream = self.connector.connect(Offer::Http2Or1).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            let shared = Box::pin(open(stream, &self.tasks)).await?;
+            let lease = shared.lease(false);
+            let mut pool = self.pool();
+            pool.shared = Some(shared);
+            if pool.speaks == Speaks::Http1Alone {
+                pool.speaks = Speaks::Both;
+            }
+            return Ok(Lease::Http2(lease));
+        }
+        self.pool().speaks = Speaks::Http1Alone;
+        let slot = match slot {
+            Some(slot) => slot,
+            None => self.slot().await,
+        };
+        Lease::new(stream, slot).await
+    }
+
+    fn shared(&self) -> Option<SharedLease> {
+        let mut pool = self.pool();
+        let usable = pool.shared.as_ref().is_some_and(Shared::is_usable);
+        if !usable {
+            pool.shared = None;
+        }
+        let shared = pool.shared.as_mut()?;
+        shared.used = Instant::now();
+        Some(shared.lease(true))
+    }
+}
+
 /// Makes a shared connection of a fresh stream.
-pub(super) async fn open(
-    stream: TlsStream<TcpStream>,
-    tasks: &Arc<Tasks>,
-) -> Result<Shared, Cause> {
+async fn open(stream: TlsStream<TcpStream>, tasks: &Arc<Tasks>) -> Result<Shared, Cause> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let (sender, connection) = http2::Builder::new(Spawner(Arc::downgrade(tasks)))
         .timer(TokioTimer::new())

@@ -280,6 +280,6 @@ async fn ended(registry: &RegistryClient, job: &TransferJob) {
         .await
         .unwrap()
         .status
-        .has_ended()
+        .is_terminal()
     {}
 }
