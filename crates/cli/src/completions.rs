@@ -15,7 +15,7 @@ pub(crate) struct CompletionsArgs {
 }
 
 const HOW: &str = "\
-Where shells look for them:
+Where shells look for them (begin a new shell afterwards):
   bash  fanfare completions bash > ~/.local/share/bash-completion/completions/fanfare
   zsh   fanfare completions zsh > FOLDER/_fanfare, with FOLDER in $fpath
   fish  fanfare completions fish > ~/.config/fish/completions/fanfare.fish";

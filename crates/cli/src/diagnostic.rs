@@ -102,12 +102,13 @@ fn title(story: &Story, refusal: Option<&Refusal>, is_drawn: bool) -> String {
         return story.title.clone();
     };
     if !story.is_retitled && is_drawn {
-        let words = hub_place(&refusal.message).map(|place| place.words);
-        let what = story.about.as_ref().map_or("text", |about| &about.what);
-        return format!(
-            "the {what} is not valid: {}",
-            words.unwrap_or(&refusal.message)
-        );
+        let about = story.about.as_ref();
+        let what = about.map_or("text", |about| &about.what);
+        let words = about
+            .and_then(|about| about.words.as_deref())
+            .or_else(|| hub_place(&refusal.message).map(|place| place.words))
+            .unwrap_or(&refusal.message);
+        return format!("the {what} is not valid: {words}");
     }
     if !story.is_retitled {
         return said(refusal).to_owned();
@@ -162,14 +163,16 @@ fn causes(story: &Story) -> Vec<String> {
 }
 
 /// Where the hub says a text is wrong, and its words about it.
-struct HubPlace<'a> {
-    line: usize,
-    column: usize,
-    words: &'a str,
+pub(crate) struct HubPlace<'a> {
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+    pub(crate) words: &'a str,
 }
 
 /// Reads `... Line L:C words` (compat: QUERY-3).
-fn hub_place(message: &str) -> Option<HubPlace<'_>> {
+pub(crate) fn hub_place(message: &str) -> Option<HubPlace<'_>> {
     let (_, rest) = message.split_once("Line ")?;
     let (line, rest) = rest.split_once(':')?;
     let (column, words) = rest.split_once(' ')?;

@@ -60,6 +60,8 @@ pub(crate) struct About {
     pub(crate) text: String,
     /// Line and column from 1, in characters. Absent: read from the hub's words.
     pub(crate) place: Option<(usize, usize)>,
+    /// What is wrong there. Absent: the hub's words.
+    pub(crate) words: Option<String>,
 }
 
 impl Failure {
@@ -123,6 +125,7 @@ impl Failure {
             what: what.into(),
             text: text.into(),
             place: None,
+            words: None,
         });
         self
     }
@@ -139,6 +142,15 @@ impl Failure {
         self = self.about(what, text);
         if let Some(about) = &mut self.0.about {
             about.place = Some((line, column));
+        }
+        self
+    }
+
+    /// What is wrong at the place, in place of the hub's words, which are about a text that the person did not write.
+    #[must_use]
+    pub(crate) fn in_words(mut self, words: String) -> Self {
+        if let Some(about) = &mut self.0.about {
+            about.words = Some(words);
         }
         self
     }

@@ -25,6 +25,7 @@ mod backup;
 mod completions;
 mod connection_string;
 mod device;
+mod id_list;
 mod job;
 mod man;
 mod method;
@@ -42,11 +43,11 @@ use self::failure::{Exit, Failure};
 
 /// Schedules jobs and broadcasts them to fleets of devices.
 #[derive(Debug, Parser)]
-#[command(name = "fanfare", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "fanfare", version, arg_required_else_help = true, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
-    /// When to print colours: auto (on terminals), always or never. NO_COLOR in the environment is heeded too.
+    /// When to print colours: auto, always or never; auto is on terminals, without NO_COLOR in the environment.
     #[arg(
         long,
         global = true,
@@ -70,7 +71,13 @@ enum Color {
     Never,
 }
 
-const EXIT_CODES: &str = "\
+const FIRST_STEPS: &str = "\
+Examples:
+  fanfare demo
+  fanfare hub login plant --connection-string -
+  fanfare job schedule-method \"tags.building = '43'\" --method lockDoor --dry-run
+  fanfare job schedule-method \"tags.building = '43'\" --method lockDoor --watch
+
 Exit codes:
   0    done
   1    not done, or devices failed and --fail-on-device-error was given
@@ -101,7 +108,7 @@ enum Verb {
     Backup(backup::BackupArgs),
     /// Make a new data folder of a backup.
     Restore(backup::RestoreArgs),
-    /// See a hub, fifty simulated devices and two jobs at work, from nothing to a table of outcomes.
+    /// See a hub, fifty simulated devices and two jobs at work.
     Demo(demo::DemoArgs),
     /// Run simulated devices against a hub.
     Fleet(fleet::FleetArgs),
@@ -161,7 +168,7 @@ fn perform(verb: Verb) -> Result<(), Failure> {
         Verb::ConnectionString(args) => Ok(connection_string::run(args)?),
         Verb::Backup(args) => Ok(backup::backup(args)?),
         Verb::Restore(args) => Ok(backup::restore(args)?),
-        Verb::Demo(args) => Ok(demo::run(args)?),
+        Verb::Demo(args) => demo::run(args),
         Verb::Fleet(args) => Ok(fleet::run(args)?),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

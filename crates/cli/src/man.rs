@@ -10,15 +10,21 @@ use crate::failure::Failure;
 
 /// Arguments of `fanfare man`.
 #[derive(Debug, Args)]
+#[command(after_help = HOW)]
 pub(crate) struct ManArgs {
-    /// Write a page for each command into this folder, which is made; print the first page otherwise.
+    /// Write a page for each command into this folder, which is made if need be; print the first page otherwise.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
+const HOW: &str = "\
+Examples:
+  fanfare man | man -l -
+  fanfare man --out ~/.local/share/man/man1 && man fanfare-job-watch";
+
 /// Prints or writes the pages.
 pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
-    let mut command = crate::command();
+    let mut command = crate::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = &args.out else {
         return Ok(std::io::stdout().write_all(&page(command)?)?);
@@ -50,5 +56,5 @@ fn page(command: Command) -> std::io::Result<Vec<u8>> {
 }
 
 fn is_shown(verb: &Command) -> bool {
-    !verb.is_hide_set() && verb.get_name() != "help"
+    !verb.is_hide_set()
 }

@@ -41,7 +41,7 @@ struct CallArgs {
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     payload: Option<ValueArg>,
     /// How long the device may take to answer, 5s to 5m [default: 30s].
-    #[arg(long, value_name = "TIME", value_parser = time_arg::duration)]
+    #[arg(long, value_name = "TIME", value_parser = time_arg::response_timeout)]
     response_timeout: Option<Duration>,
     /// How long to wait for the device to connect, up to 5m [default: not at all].
     #[arg(long, value_name = "TIME", value_parser = time_arg::duration)]

@@ -21,11 +21,11 @@ pub(crate) struct QueryArgs {
     /// The query, `@FILE` to read it from a file, or `-` for standard input.
     #[arg(value_name = "SQL")]
     text: ValueArg,
-    /// Print this many rows at most.
-    #[arg(long, value_name = "ROWS")]
+    /// How many rows at most.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Rows to ask for at once, 1 to 1000; the hub may give fewer.
-    #[arg(long, value_name = "ROWS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
     page_size: u32,
     #[command(flatten)]
     output: OutputArgs,

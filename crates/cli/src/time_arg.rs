@@ -181,24 +181,47 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration for people: `1h 30m`, `5m`, `90 s` below two minutes, `250 ms` below a second.
-#[must_use]
-pub fn shown(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{} ms", duration.as_millis()),
-        1..120 => format!("{seconds} s"),
-        120..7_200 => with_rest(seconds / 60, "m", seconds % 60, "s"),
-        7_200..172_800 => with_rest(seconds / 3_600, "h", seconds % 3_600 / 60, "m"),
-        _ => with_rest(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+/// As [`duration`], for what the hub counts in whole seconds from one on.
+///
+/// # Errors
+/// When the text is none, or of parts of seconds.
+pub fn whole_seconds(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it is no time at all; 1s is the least".to_owned()),
+        length if length.subsec_nanos() > 0 => Err("the hub counts whole seconds".to_owned()),
+        length => Ok(length),
     }
 }
 
-fn with_rest(large: u64, unit: &str, small: u64, small_unit: &str) -> String {
-    match small {
-        0 => format!("{large}{unit}"),
-        _ => format!("{large}{unit} {small}{small_unit}"),
+/// How long a device may take to answer a method: 5s to 5m. compat: METHOD-7
+///
+/// # Errors
+/// When the text is no duration, or out of this range.
+pub fn response_timeout(text: &str) -> Result<Duration, String> {
+    match whole_seconds(text)? {
+        length if (5..=300).contains(&length.as_secs()) => Ok(length),
+        _ => Err("a device has 5s to 5m to answer".to_owned()),
     }
+}
+
+/// A duration for people, exact to the second: `1h 30m`, `5m`, `1m 30s`, and `250ms` below a second.
+#[must_use]
+pub fn shown(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds == 0 {
+        return format!("{}ms", duration.as_millis());
+    }
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<String> = parts
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
+    parts.join(" ")
 }
 
 #[cfg(test)]
@@ -289,14 +312,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_hub_counts_in_seconds_is_whole_and_in_its_range() {
+        assert_eq!(whole_seconds("1m"), Ok(Duration::from_secs(60)));
+        assert!(whole_seconds("0").is_err() && whole_seconds("1500ms").is_err());
+        assert_eq!(response_timeout("5m"), Ok(Duration::from_secs(300)));
+        assert!(response_timeout("4s").is_err() && response_timeout("301").is_err());
+    }
+
+    #[test]
     fn durations_are_shown_short() {
         for (millis, text) in [
-            (250, "250 ms"),
-            (90_000, "90 s"),
+            (250, "250ms"),
+            (30_000, "30s"),
+            (90_000, "1m 30s"),
             (300_000, "5m"),
-            (323_000, "5m 23s"),
-            (7_200_000, "2h"),
-            (180_000_000, "2d 2h"),
+            (3_600_000, "1h"),
+            (5_400_000, "1h 30m"),
+            (180_005_000, "2d 2h 5s"),
         ] {
             assert_eq!(shown(Duration::from_millis(millis)), text);
         }

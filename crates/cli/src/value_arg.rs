@@ -65,6 +65,11 @@ impl ValueArg {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
+        if text.trim().is_empty() {
+            let name = self.name(flag);
+            return Err(Failure::usage(format!("{name} is empty, not JSON"))
+                .try_this("null, or {} for an object without members"));
+        }
         let failure = Failure::usage(format!("{flag} is not JSON: {}", without_place(&error)));
         let failure = failure.at(self.name(flag), &*text, error.line(), error.column());
         Err(match self {

@@ -3,8 +3,6 @@
 //! Everything goes the way of any user: the hub is a child process, the jobs are scheduled over HTTPS by the
 //! client library, the devices are real MQTT connections over TLS.
 
-#![allow(clippy::print_stdout, reason = "the report is the result")]
-
 mod plan;
 mod report;
 
@@ -22,10 +20,13 @@ use uuid::Uuid;
 
 use self::plan::Door;
 use self::report::Report;
+use crate::diagnostic::say;
+use crate::failure::Failure;
 use crate::fleet::{Fleet, FleetOptions, FleetTarget};
 use crate::hub_process::{HubOptions, HubProcess, choose_port};
 use crate::job::follow::{Follow, Standing};
 use crate::job::live::Board;
+use crate::output::line;
 use crate::stop_signal::StopSignal;
 
 /// Longest wait for the hub's first start, which makes keys and certificates.
@@ -39,10 +40,10 @@ const SEED: u64 = 43;
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Keep the hub's data here; a temporary folder otherwise.
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Address the hub listens on.
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     bind: IpAddr,
     /// End when the table is printed, in place of leaving the hub up.
     #[arg(long)]
@@ -56,12 +57,12 @@ pub struct DemoArgs {
 ///
 /// # Errors
 /// When the hub does not start, or anything it is asked fails.
-pub fn run(args: DemoArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: DemoArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(perform(&args))
 }
 
-async fn perform(args: &DemoArgs) -> anyhow::Result<()> {
+async fn perform(args: &DemoArgs) -> Result<(), Failure> {
     let mut stop = StopSignal::new()?;
     let stage = tokio::select! {
         biased;
@@ -81,7 +82,9 @@ async fn perform(args: &DemoArgs) -> anyhow::Result<()> {
     let ended = stage.hub.terminate().await;
     shown?;
     let status = ended?;
-    ensure!(status.success(), "the hub ended with {status}");
+    if !status.success() {
+        return Err(Failure::not_done(format!("the hub ended with {status}")));
+    }
     Ok(())
 }
 
@@ -131,17 +134,17 @@ impl Stage {
     }
 
     /// The whole demo; returns when it is over, with `--exit` as soon as the result is printed.
-    async fn show(&self, args: &DemoArgs, fleet: &mut Option<Fleet>) -> anyhow::Result<()> {
+    async fn show(&self, args: &DemoArgs, fleet: &mut Option<Fleet>) -> Result<(), Failure> {
         let doors = plan::doors();
         register(&self.client, &doors).await?;
         *fleet = Some(connect(self.hub.options(), &doors).await?);
         let report = Box::pin(run_jobs(&self.client, &doors)).await?;
         if args.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            line(&serde_json::to_string_pretty(&report).map_err(anyhow::Error::from)?)?;
         } else {
-            println!("{}", report.table());
+            line(&report.table().to_string())?;
             for sentence in report.sentences() {
-                println!("{sentence}");
+                line(&sentence)?;
             }
         }
         if args.exit {
@@ -217,7 +220,7 @@ async fn connect(options: &HubOptions, doors: &[Door]) -> anyhow::Result<Fleet> 
 }
 
 /// Schedules both jobs, shows them until both have ended, and collects the rows.
-async fn run_jobs(hub: &HubClient, doors: &[Door]) -> anyhow::Result<Report> {
+async fn run_jobs(hub: &HubClient, doors: &[Door]) -> Result<Report, Failure> {
     let jobs = hub.jobs();
     say("Scheduling two jobs:");
     say(&format!(
@@ -254,7 +257,7 @@ async fn run_jobs(hub: &HubClient, doors: &[Door]) -> anyhow::Result<Report> {
 }
 
 /// Shows both jobs as `fanfare job watch` shows one, until both have ended.
-async fn watch_both(hub: &HubClient, ids: [&str; 2]) -> anyhow::Result<()> {
+async fn watch_both(hub: &HubClient, ids: [&str; 2]) -> Result<(), Failure> {
     let seats = ["twin update", "lockDoor"].map(|name| {
         let mut standing = Standing::unknown(name);
         standing.what = match name {
@@ -283,18 +286,9 @@ async fn watch_both(hub: &HubClient, ids: [&str; 2]) -> anyhow::Result<()> {
         () = board.run() => Ok(()),
     };
     board.finish();
-    ended.map_err(|failure| anyhow::anyhow!("{failure}"))
+    ended
 }
 
 fn absolute(path: &Path) -> anyhow::Result<String> {
     Ok(std::path::absolute(path)?.display().to_string())
-}
-
-/// What is not the result goes to standard error, so that `--json` stays clean.
-#[allow(
-    clippy::print_stderr,
-    reason = "what is not the result goes to standard error"
-)]
-fn say(text: &str) {
-    eprintln!("{text}");
 }

@@ -24,6 +24,7 @@ pub(super) struct Report {
     words: Words,
     is_table: bool,
     rows: RowWriter,
+    is_gone_fine: bool,
     done: u64,
     refused: u64,
 }
@@ -34,8 +35,17 @@ impl Report {
             words,
             is_table: output.format == Format::Table,
             rows: RowWriter::start(output, columns(words, false)),
+            is_gone_fine: false,
             done: 0,
             refused: 0,
+        }
+    }
+
+    /// The same for a verb that wants devices gone, whoever deletes them.
+    pub(super) fn gone_is_fine(self) -> Self {
+        Self {
+            is_gone_fine: true,
+            ..self
         }
     }
 
@@ -83,6 +93,7 @@ impl Report {
             let id = item.identity();
             match outcome.refusal_of(at) {
                 None => done.push(id),
+                Some(refused) if self.is_gone_fine && refused.code == "DeviceNotFound" => {}
                 Some(refused) => self.refused(&id, &refused.code, &refused.text)?,
             }
         }

@@ -1,23 +1,14 @@
 //! One call of an import: sends a chunk, waits for a hub that has gone away, and says what became of each line.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
 use fanfare_client::{BulkItem, Error, RegistryClient};
 use fanfare_wire::registry::ImportMode;
-use tokio::time::sleep;
 
 use super::chunk::Chunk;
 use super::errors_file::{INVALID_LINE, LineError};
 use super::lines::Place;
-use crate::diagnostic;
+use super::patience::Patience;
 use crate::failure::Failure;
-use crate::job::figures::span;
 
-/// Shortest and longest pause before a hub that has gone away is asked again. The client has tried before.
-const PAUSE_FIRST: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// From this many items on, a call whose items are all refused alone says something about the hub, not about them.
 const SUSPICIOUS_ITEMS: usize = 10;
 
@@ -25,11 +16,7 @@ const SUSPICIOUS_ITEMS: usize = 10;
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     registry: RegistryClient,
-    patience: Duration,
-    /// A hub that never answered is more likely a wrong name than one that has gone away.
-    has_answered: Arc<AtomicBool>,
-    /// Said once in an outage.
-    is_told: Arc<AtomicBool>,
+    patience: Patience,
 }
 
 /// What became of a chunk.
@@ -46,14 +33,9 @@ pub(super) struct Settled {
 }
 
 impl Caller {
-    /// Waits up to `patience` for a hub that gives no answer any more.
-    pub(super) fn new(registry: RegistryClient, patience: Duration) -> Self {
-        Self {
-            registry,
-            patience,
-            has_answered: Arc::default(),
-            is_told: Arc::default(),
-        }
+    /// Makes its calls with `registry`, and waits for it with `patience`.
+    pub(super) fn new(registry: RegistryClient, patience: Patience) -> Self {
+        Self { registry, patience }
     }
 
     /// Has the hub make the changes of a chunk. Lines up to `doubtful_lines` may have been sent by an earlier run.
@@ -93,9 +75,10 @@ impl Caller {
                 } => {
                     for (at, (line, item)) in part.iter().enumerate() {
                         let doubtful = is_repeated || *line <= doubtful_lines;
-                        let found = refused.iter().find(|refused| refused.index == at);
+                        let found = refused.iter().find(|refused| refused.index == Some(at));
                         settled.take(*line, item, found, doubtful);
                     }
+                    settled.take_unplaced(&part, &refused);
                     continue;
                 }
                 Sent::Refused(error) => error,
@@ -112,7 +95,7 @@ impl Caller {
             }
             for (line, item) in &part {
                 let refused = RefusedLine {
-                    index: 0,
+                    index: None,
                     code: error.code().unwrap_or("Refused").to_owned(),
                     text: error.message().unwrap_or_default().to_owned(),
                 };
@@ -133,19 +116,15 @@ impl Caller {
         }
         let items: Vec<BulkItem> = part.iter().map(|(_, item)| item.clone()).collect();
         let mut is_repeated = false;
-        let mut pause = PAUSE_FIRST;
-        let mut away_since: Option<Instant> = None;
+        let mut outage = self.patience.call();
         loop {
             let error = match self.registry.bulk(&items).await {
                 Ok(outcome) => {
-                    self.has_answered.store(true, Ordering::Relaxed);
-                    self.is_told.store(false, Ordering::Relaxed);
-                    let refused = outcome.refused.into_iter().filter_map(|refused| {
-                        Some(RefusedLine {
-                            index: refused.index?,
-                            code: refused.code,
-                            text: refused.text,
-                        })
+                    self.patience.answered();
+                    let refused = outcome.refused.into_iter().map(|refused| RefusedLine {
+                        index: refused.index,
+                        code: refused.code,
+                        text: refused.text,
                     });
                     let refused = refused.collect();
                     return Ok(Sent::Answered {
@@ -158,20 +137,8 @@ impl Caller {
             if is_about_items(&error) {
                 return Ok(Sent::Refused(error));
             }
-            let since = *away_since.get_or_insert_with(Instant::now);
-            let is_hopeful = error.can_retry_help() && self.has_answered.load(Ordering::Relaxed);
-            if !is_hopeful || since.elapsed() + pause > self.patience {
-                return Err(error.into());
-            }
-            if !self.is_told.swap(true, Ordering::Relaxed) {
-                let patience = span(self.patience);
-                diagnostic::say(&format!(
-                    "The hub gives no answer ({error}); waiting up to {patience} for it."
-                ));
-            }
             is_repeated |= error.may_have_been_done();
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            outage.wait(error).await?;
         }
     }
 }
@@ -188,7 +155,8 @@ enum Sent {
 }
 
 struct RefusedLine {
-    index: usize,
+    /// Which of the call; `None` when the hub does not say it.
+    index: Option<usize>,
     code: String,
     text: String,
 }
@@ -199,6 +167,26 @@ fn is_about_items(error: &Error) -> bool {
 }
 
 impl Settled {
+    /// What the hub refuses without a word of which: as many lines are not changed, whichever they are.
+    fn take_unplaced(&mut self, part: &[(u64, BulkItem)], refused: &[RefusedLine]) {
+        let (Some((first, _)), Some((last, _))) = (part.first(), part.last()) else {
+            return;
+        };
+        for refused in refused.iter().filter(|refused| refused.index.is_none()) {
+            self.changed = self.changed.saturating_sub(1);
+            let text = &refused.text;
+            self.errors.push(LineError {
+                line: *first,
+                column: None,
+                device_id: None,
+                module_id: None,
+                error_code: refused.code.clone(),
+                error_status: format!("one of the lines {first} to {last}: {text}"),
+                operation: None,
+            });
+        }
+    }
+
     fn take(&mut self, line: u64, item: &BulkItem, refused: Option<&RefusedLine>, doubtful: bool) {
         let Some(refused) = refused else {
             self.changed += 1;
@@ -252,7 +240,7 @@ mod tests {
             errors: Vec::new(),
         };
         let refused = RefusedLine {
-            index: 0,
+            index: Some(0),
             code: code.to_owned(),
             text: String::new(),
         };
@@ -260,6 +248,28 @@ mod tests {
         settled.take(1, &item, Some(&refused), doubtful);
         settled.take(2, &item, None, doubtful);
         (settled.changed, settled.found_done, settled.errors.len())
+    }
+
+    #[test]
+    fn a_refusal_that_names_no_line_is_not_lost() {
+        let item = |id| BulkItem::new(id, ImportMode::Create);
+        let mut settled = Settled {
+            end: Place::default(),
+            changed: 2,
+            found_done: 0,
+            errors: Vec::new(),
+        };
+        let refused = RefusedLine {
+            index: None,
+            code: "ArgumentInvalid".to_owned(),
+            text: "no".to_owned(),
+        };
+        settled.take_unplaced(&[(3, item("a")), (5, item("b"))], &[refused]);
+        assert_eq!(settled.changed, 1);
+        assert_eq!(
+            settled.errors[0].error_status,
+            "one of the lines 3 to 5: no"
+        );
     }
 
     #[test]

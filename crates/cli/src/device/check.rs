@@ -9,6 +9,8 @@ use fanfare_wire::Field;
 use fanfare_wire::registry::{AuthenticationRequest, AuthenticationType, BulkItem, ImportMode};
 use serde_json::{Map, Value};
 
+use crate::id_list::{ID_CHARS_MAX, bad_character};
+
 /// Every fault of a change, each with the member it is in.
 pub(super) fn faults(item: &BulkItem) -> Vec<String> {
     let mut faults = Vec::new();
@@ -51,8 +53,6 @@ pub(super) fn faults(item: &BulkItem) -> Vec<String> {
     faults
 }
 
-/// Characters of an id. compat: REG-11
-const ID_CHARS_MAX: usize = 128;
 /// Characters of a status reason, and of a module's `managedBy`. compat: REG-41
 const REASON_CHARS_MAX: usize = 128;
 /// Characters of a scope. compat: REG-48
@@ -75,8 +75,7 @@ pub(super) fn id_fault(member: &str, id: &str) -> Option<String> {
     if id.is_empty() {
         return Some(format!("{member} is empty"));
     }
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-:.+%_#*?!(),=@;$'".contains(c);
-    if let Some((at, bad)) = id.chars().enumerate().find(|(_, c)| !is_allowed(*c)) {
+    if let Some((at, bad)) = bad_character(id) {
         let at = at + 1;
         return Some(format!(
             "{member} has the character {bad:?} at position {at}, allowed are ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '"

@@ -5,8 +5,10 @@
 //! gone over again.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -148,31 +150,40 @@ const SHAPE: u32 = 1;
 pub(super) struct FileMark {
     /// Its size.
     pub(super) bytes: u64,
+    /// When it was last written, in nanoseconds since 1970; 0 where the file system does not say.
+    pub(super) written: u64,
     /// SHA-256 of its first [`HEAD_BYTES`], hexadecimal.
     pub(super) head: String,
 }
 
 /// Bytes of a file's head. Ours.
-const HEAD_BYTES: u64 = 64 * 1024;
+const HEAD_BYTES: usize = 64 * 1024;
 
 impl FileMark {
     /// The mark of what cannot be gone back to, and so needs none.
     pub(super) fn of_a_stream() -> Self {
         Self {
             bytes: 0,
+            written: 0,
             head: String::new(),
         }
     }
 
-    /// The mark of a file; reads its head.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let bytes = file.metadata()?.len();
-        let mut head = Vec::new();
-        file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    /// The mark of a file; reads its head, and leaves the place that it is read at.
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        let written = found.modified().ok();
+        let since = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let nanoseconds = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
+        let mut head =
+            vec![0; usize::try_from(found.len()).map_or(HEAD_BYTES, |n| n.min(HEAD_BYTES))];
+        file.read_exact_at(&mut head, 0)?;
         let digest = Sha256::digest(&head);
-        let head = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { bytes, head })
+        Ok(Self {
+            bytes: found.len(),
+            written: nanoseconds.unwrap_or_default(),
+            head: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
     }
 }
 
@@ -196,15 +207,24 @@ pub(super) fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     Ok(Some(serde_json::from_slice(&text)?))
 }
 
-/// Replaces a checkpoint; when this returns, the new one is on the disk.
+/// Replaces a checkpoint; when this returns, the new one is on the disk. When it fails, the old one is there still.
 pub(super) fn save(path: &Path, checkpoint: &impl Serialize) -> io::Result<()> {
     let begun = path_beside(path, ".new");
-    let mut file = File::create(&begun)?;
-    serde_json::to_writer(&file, checkpoint)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&begun, path)?;
+    let mut text = serde_json::to_vec(checkpoint)?;
+    text.push(b'\n');
+    let written = write_durably(&begun, &text).and_then(|()| fs::rename(&begun, path));
+    if written.is_err() {
+        // A full disk is no place for half a checkpoint.
+        let _ = fs::remove_file(&begun);
+    }
+    written?;
     sync_folder_of(path)
+}
+
+fn write_durably(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 /// Removes a checkpoint whose work is done.
@@ -230,7 +250,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("devices.txt");
         fs::write(&path, text).unwrap();
-        FileMark::of(&path).unwrap()
+        let file = File::options().write(true).read(true).open(&path).unwrap();
+        file.set_modified(UNIX_EPOCH).unwrap();
+        FileMark::of(&file).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_was_written_again_is_another() {
+        let mut file = tempfile::tempfile().unwrap();
+        let text = vec![b'a'; 2 * HEAD_BYTES];
+        file.write_all(&text).unwrap();
+        file.set_modified(UNIX_EPOCH).unwrap();
+        let before = FileMark::of(&file).unwrap();
+        assert_eq!(FileMark::of(&file).unwrap(), before);
+        // Behind its head, and of the same length.
+        file.write_all_at(b"b", HEAD_BYTES as u64 + 1).unwrap();
+        assert_ne!(FileMark::of(&file).unwrap(), before);
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.import");
+        save(&path, &1).unwrap();
+        fs::create_dir(folder.path().join("x.import.new")).unwrap();
+        assert!(save(&path, &2).is_err());
+        assert_eq!(load(&path).unwrap(), Some(1));
     }
 
     #[test]

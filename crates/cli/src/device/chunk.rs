@@ -64,8 +64,8 @@ impl<R: BufRead> Chunks<R> {
             let (line, item) = match self.left.take() {
                 Some((line, item)) => (line, Ok(item)),
                 None => match self.lines.next()? {
-                    Some(line) => {
-                        let item = read_change(&line, self.mode).map(sendable);
+                    Some(mut line) => {
+                        let item = read_change(&mut line, self.mode).map(sendable);
                         (line, item)
                     }
                     None => break,

@@ -65,10 +65,16 @@ pub(super) async fn run(args: DeleteArgs) -> Result<(), Failure> {
     if let [id] = &ids[..] {
         // A call of its own: it can say that the device was there, and repeats safely.
         let etag = args.etag.as_deref().map(Etag::from);
-        match &args.module {
-            None => registry.delete_device(id, etag).await?,
-            Some(module) => registry.delete_module(id, module, etag).await?,
-        }
+        let deleted = match &args.module {
+            None => registry.delete_device(id, etag).await,
+            Some(module) => registry.delete_module(id, module, etag).await,
+        };
+        deleted.map_err(|error| match error.status() {
+            Some(412) => {
+                Failure::from(error).try_this("`fanfare device show` says which version it has now")
+            }
+            _ => error.into(),
+        })?;
         let mut report = Report::new(words(&args), &args.output);
         let gone = IdentityId {
             device_id: id.clone(),
@@ -89,12 +95,22 @@ pub(super) async fn run(args: DeleteArgs) -> Result<(), Failure> {
 }
 
 /// Deletes what a condition selects, page by page: those that match throughout are each seen once, whatever goes.
+/// One that somebody else deletes meanwhile is as gone as was asked.
 async fn matching(args: &DeleteArgs, hub: &HubClient, condition: &str) -> Result<(), Failure> {
-    let devices = select::counted(hub, condition).await?;
-    if devices > 0 {
+    let mut agreed = 0;
+    loop {
+        let devices = select::counted(hub, condition).await?;
+        // While a person thinks, more devices may come to match: nobody has agreed to those.
+        if devices <= agreed {
+            break;
+        }
         args.confirm.ask(&question(args, devices))?;
+        agreed = devices;
+        if args.confirm.yes {
+            break;
+        }
     }
-    let mut report = Report::new(words(args), &args.output);
+    let mut report = Report::new(words(args), &args.output).gone_is_fine();
     let select = Select::new("deviceId", "devices", Some(condition));
     let rows = hub.queries().query::<Value>(select.text());
     let mut pages = rows.page_items(PAGE_ITEMS).pages();
@@ -138,6 +154,7 @@ fn question(args: &DeleteArgs, number: u64) -> String {
         .unwrap_or_default();
     let hub = hub.strip_prefix("https://").unwrap_or(&hub);
     match &args.module {
+        None if number == 1 => format!("Delete 1 device of {hub} with its twin and modules"),
         None => format!(
             "Delete {} of {hub} with their twins and modules",
             counted(number, "device")

@@ -1,7 +1,6 @@
 //! `fanfare device import --dry-run`: every line of a file looked at, no hub asked.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::io::BufRead;
 
 use fanfare_wire::registry::ImportMode;
 use serde_json::json;
@@ -14,20 +13,17 @@ use crate::output::{Column, OutputArgs, RowWriter};
 
 /// Prints what is wrong, a row for each fault.
 pub(super) fn run(
-    input: File,
+    input: impl BufRead,
     name: &str,
     mode: ImportMode,
     output: &OutputArgs,
 ) -> Result<(), Failure> {
     let mut rows = RowWriter::start(output, columns());
-    let mut lines = LineReader::new(
-        BufReader::with_capacity(256 * 1024, input),
-        Place::default(),
-    );
+    let mut lines = LineReader::new(input, Place::default());
     let (mut changes, mut bad) = (0_u64, 0_u64);
     let unreadable = |error| Failure::usage(format!("{name} cannot be read")).because(error);
-    while let Some(line) = lines.next().map_err(unreadable)? {
-        let faults = match read_change(&line, mode) {
+    while let Some(mut line) = lines.next().map_err(unreadable)? {
+        let faults = match read_change(&mut line, mode) {
             Err(fault) => vec![json!({
                 "line": line.number, "column": fault.column, "problem": fault.problem,
             })],

@@ -1,6 +1,6 @@
 //! The file in which an import says what became of lines that failed: one JSON object a line.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,7 @@ pub(super) const INVALID_LINE: &str = "InvalidLine";
 pub(super) struct ErrorsFile {
     path: PathBuf,
     open: Option<BufWriter<File>>,
+    /// Where the errors of the last [`Self::push`] that succeeded end.
     bytes: u64,
 }
 
@@ -46,7 +47,7 @@ impl ErrorsFile {
     pub(super) fn open(path: &Path, bytes: u64) -> io::Result<Self> {
         let mut open = None;
         if bytes > 0 {
-            let mut file = File::options().write(true).open(path)?;
+            let mut file = claimed(File::options().write(true).open(path)?)?;
             if file.metadata()?.len() < bytes {
                 let words = "it is shorter than the checkpoint says";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, words));
@@ -55,7 +56,12 @@ impl ErrorsFile {
             file.seek(SeekFrom::End(0))?;
             open = Some(BufWriter::new(file));
         } else if path.is_file() {
+            claimed(File::open(path)?)?;
             fs::remove_file(path)?;
+        } else {
+            // It may be long until the first error; a folder that is not there is told now.
+            let folder = path.parent().filter(|name| !name.as_os_str().is_empty());
+            fs::metadata(folder.unwrap_or(Path::new(".")))?;
         }
         Ok(Self {
             path: path.to_owned(),
@@ -64,26 +70,62 @@ impl ErrorsFile {
         })
     }
 
-    /// Adds one error.
-    pub(super) fn push(&mut self, error: &LineError) -> io::Result<()> {
-        let mut text = serde_json::to_vec(error)?;
-        text.push(b'\n');
+    /// Adds the errors of one call: all of them, or [`Self::bytes`] is what it was.
+    pub(super) fn push(&mut self, errors: &[LineError]) -> io::Result<()> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        for error in errors {
+            serde_json::to_writer(&mut text, error)?;
+            text.push(b'\n');
+        }
         let file = match &mut self.open {
             Some(file) => file,
-            None => self.open.insert(BufWriter::new(File::create(&self.path)?)),
+            None => self.open.insert(BufWriter::new(create(&self.path)?)),
         };
         file.write_all(&text)?;
         self.bytes += text.len() as u64;
         Ok(())
     }
 
-    /// Makes what was added durable and says how long the file is.
-    pub(super) fn sync(&mut self) -> io::Result<u64> {
+    /// How long the file is once it is durable.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes what was added durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
         if let Some(file) = &mut self.open {
             file.flush()?;
             file.get_ref().sync_data()?;
         }
-        Ok(self.bytes)
+        Ok(())
+    }
+}
+
+/// The file, empty and for this import alone.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    let file = claimed(file)?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Two imports that write into one file would lose each other's errors.
+fn claimed(file: File) -> io::Result<File> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            let words = "another import that runs writes into it";
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, words))
+        }
+        // Some file systems know no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
@@ -108,15 +150,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.jsonl");
         let mut file = ErrorsFile::open(&path, 0).unwrap();
-        assert_eq!(file.sync().unwrap(), 0);
+        file.push(&[]).unwrap();
+        file.sync().unwrap();
         assert!(!path.exists());
-        file.push(&error(3)).unwrap();
-        let durable = file.sync().unwrap();
-        file.push(&error(4)).unwrap();
+        file.push(&[error(3)]).unwrap();
+        file.sync().unwrap();
+        let durable = file.bytes();
+        file.push(&[error(4)]).unwrap();
+        assert!(ErrorsFile::open(&path, durable).is_err(), "it is in use");
+        assert!(ErrorsFile::open(&path, 0).is_err(), "it is in use");
         drop(file);
 
         let mut file = ErrorsFile::open(&path, durable).unwrap();
-        file.push(&error(5)).unwrap();
+        file.push(&[error(5)]).unwrap();
         file.sync().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let want = "{\"line\":3,\"deviceId\":\"d\",\"errorCode\":\"DeviceAlreadyExists\",\"errorStatus\":\"there\",\"operation\":\"create\"}";
@@ -124,7 +170,9 @@ mod tests {
         assert_eq!(lines, [want, &want.replace(":3,", ":5,")]);
 
         assert!(ErrorsFile::open(&path, 100_000).is_err());
+        drop(file);
         ErrorsFile::open(&path, 0).unwrap();
         assert!(!path.exists());
+        assert!(ErrorsFile::open(&folder.path().join("absent/e.jsonl"), 0).is_err());
     }
 }

@@ -4,8 +4,9 @@
 //! device. What is written goes to `FILE.partial` and takes the name of FILE when it is whole. A checkpoint beside
 //! it says up to where it is durable, so that a cut export goes on behind the last page that is on the disk.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,15 @@ use serde_json::{Value, json};
 
 use super::checkpoint::{self, ExportCheckpoint};
 use super::export_reader::Reader;
+use super::patience::Patience;
 use super::progress::{Progress, Step};
 use super::select::{self, Select};
-use crate::diagnostic;
 use crate::failure::{Exit, Failure};
 use crate::hub::{HubArgs, addressed};
 use crate::job::figures::{count, counted, took};
 use crate::output::{self, Column, Format, OutputArgs};
 use crate::stop_signal::StopSignal;
+use crate::{diagnostic, time_arg};
 
 /// Arguments of `fanfare device export`.
 #[derive(Debug, Args)]
@@ -45,6 +47,9 @@ pub(super) struct ExportArgs {
     /// Requests for identities under way at once.
     #[arg(long, value_name = "CALLS", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
     in_flight: u8,
+    /// How long to wait for a hub that has gone away meanwhile.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time_arg::duration)]
+    wait_for_hub: Duration,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -87,6 +92,7 @@ pub(super) async fn run(args: ExportArgs) -> Result<(), Failure> {
             with_keys: !args.no_keys,
             in_flight: usize::from(args.in_flight),
         },
+        patience: Patience::new(args.wait_for_hub),
         condition: args.condition.clone(),
         checkpoint,
         kept: Instant::now(),
@@ -129,24 +135,72 @@ impl Place {
         begin: ExportCheckpoint,
         args: &ExportArgs,
     ) -> Result<(Sink, ExportCheckpoint), Failure> {
+        let file = self.claim()?;
+        let found = self.begin(&file, begin, args);
+        if found.is_err() && file.metadata().is_ok_and(|found| found.len() == 0) {
+            // Nothing was in it, and nothing will be.
+            let _ = fs::remove_file(&self.partial);
+        }
+        Ok((Sink::file(file), found?))
+    }
+
+    /// The partial file, for this export and for its owner alone.
+    fn claim(&self) -> Result<File, Failure> {
+        let file = open_private(&self.partial).map_err(|error| self.unwritable(error))?;
+        let running = || {
+            let title = format!("another export to {} is running", self.file.display());
+            Failure::usage(title)
+        };
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(running());
+        }
+        // One that has ended just now has given the file its own name.
+        let own = file.metadata().map_err(|error| self.unwritable(error))?;
+        match fs::metadata(&self.partial) {
+            Ok(found) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => Ok(file),
+            _ => Err(running()),
+        }
+    }
+
+    /// Where the export begins; the file ends there.
+    fn begin(
+        &self,
+        file: &File,
+        begin: ExportCheckpoint,
+        args: &ExportArgs,
+    ) -> Result<ExportCheckpoint, Failure> {
+        self.refuse_existing(args)?;
+        let bytes = file
+            .metadata()
+            .map_err(|error| self.unwritable(error))?
+            .len();
         let checkpoint = match args.restart {
             true => begin,
-            false => self.resumed(begin)?,
+            false => match self.resumed(begin.clone())? {
+                // Its file is gone: left of an export that has come to its end, or was given up.
+                _ if bytes == 0 => begin,
+                found => found,
+            },
         };
-        let unwritable = |error: io::Error| {
-            let title = format!("{} cannot be written", self.partial.display());
-            Failure::usage(title).because(error)
-        };
-        let file = open_private(&self.partial).map_err(unwritable)?;
-        if file.metadata().map_err(unwritable)?.len() < checkpoint.bytes {
+        if bytes < checkpoint.bytes {
             let title = format!(
                 "{} is shorter than its checkpoint says",
                 self.partial.display()
             );
             return Err(Failure::usage(title).try_this("--restart to begin the export anew"));
         }
-        file.set_len(checkpoint.bytes).map_err(unwritable)?;
-        Ok((Sink::file(file), checkpoint))
+        if checkpoint.continuation.is_none() {
+            // One of an export before, with the bytes of this one, would be taken for true.
+            checkpoint::remove(&self.checkpoint)
+                .map_err(|error| unusable(&self.checkpoint, &error))?;
+        }
+        file.set_len(checkpoint.bytes)
+            .map_err(|error| self.unwritable(error))?;
+        Ok(checkpoint)
+    }
+
+    fn unwritable(&self, error: io::Error) -> Failure {
+        Failure::usage(format!("{} cannot be written", self.partial.display())).because(error)
     }
 
     fn resumed(&self, begin: ExportCheckpoint) -> Result<ExportCheckpoint, Failure> {
@@ -171,14 +225,12 @@ impl Place {
     }
 }
 
-/// Nobody but its owner reads a file with keys.
+/// Nobody but its owner reads a file with keys, also if it was there before.
 fn open_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    File::options()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
+    let mut options = File::options();
+    let file = options.create(true).append(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// Where lines go.
@@ -226,6 +278,7 @@ async fn devices(hub: &HubClient, condition: Option<&str>) -> Result<u64, Failur
 /// One run of an export.
 struct Export {
     reader: Reader,
+    patience: Patience,
     condition: Option<String>,
     checkpoint: ExportCheckpoint,
     kept: Instant,
@@ -261,43 +314,49 @@ impl Export {
         };
         loop {
             let read = async {
-                let Some(page) = pages.try_next().await? else {
+                let asked = self.patience.keep_trying(async || pages.try_next().await);
+                let Some(page) = asked.await? else {
                     return Ok(None);
                 };
-                let lines = self.reader.lines(page.items).await?;
-                Ok(Some((lines, page.continuation)))
+                let asked = async || self.reader.lines(&page.items).await;
+                let (lines, gone) = self.patience.keep_trying(asked).await?;
+                Ok(Some((lines, gone, page.continuation)))
             };
             let read: Result<_, Error> = tokio::select! {
                 biased;
                 () = stop.heard() => return Ok(Ended::Stopped),
                 read = read => read,
             };
-            let Some(((lines, gone), continuation)) =
-                read.map_err(|error| select.failure(error))?
-            else {
+            let read = read.map_err(|error| select.failure(error))?;
+            let Some((lines, gone, continuation)) = read else {
                 return Ok(Ended::AtTheEnd);
             };
-            self.write(&lines, gone)?;
-            // Lines and token belong together: between the two nobody may stop.
-            if continuation.is_none() {
+            let is_last = continuation.is_none();
+            self.write(&lines, gone, continuation)?;
+            if is_last {
                 return Ok(Ended::AtTheEnd);
             }
-            self.checkpoint.continuation = continuation;
             if self.kept.elapsed() >= CHECKPOINT_EVERY {
                 self.keep()?;
             }
         }
     }
 
-    fn write(&mut self, lines: &[Vec<u8>], gone: u64) -> Result<(), Failure> {
-        for line in lines {
-            self.sink
-                .write(line)
-                .map_err(|error| self.unwritable(error))?;
-            self.checkpoint.bytes += line.len() as u64;
-        }
+    /// Writes a page. The checkpoint knows all of it or, when it cannot be written, nothing.
+    fn write(
+        &mut self,
+        lines: &[Vec<u8>],
+        gone: u64,
+        continuation: Option<String>,
+    ) -> Result<(), Failure> {
+        let page = lines.concat();
+        self.sink
+            .write(&page)
+            .map_err(|error| self.unwritable(error))?;
+        self.checkpoint.bytes += page.len() as u64;
         self.checkpoint.lines += lines.len() as u64;
         self.checkpoint.gone += gone;
+        self.checkpoint.continuation = continuation;
         self.progress.show(step(&self.checkpoint));
         Ok(())
     }
@@ -322,32 +381,41 @@ impl Export {
 
     fn end(mut self, ended: Result<Ended, Failure>, args: &ExportArgs) -> Result<(), Failure> {
         let again = "run the same command again; it goes on where it was";
-        if !matches!(ended, Ok(Ended::AtTheEnd)) {
-            self.leave()?;
-        }
+        let left = match &ended {
+            Ok(Ended::AtTheEnd) => Ok(()),
+            _ => self.leave(),
+        };
+        let has_checkpoint = (self.place.as_ref()).is_some_and(|place| place.checkpoint.exists());
         match ended {
             Ok(Ended::AtTheEnd) => {
-                self.sink.sync().map_err(|error| self.unwritable(error))?;
-                if let Some(place) = &self.place {
-                    fs::rename(&place.partial, &place.file)
-                        .map_err(|error| unusable(&place.file, &error))?;
-                    checkpoint::remove(&place.checkpoint)
-                        .map_err(|error| unusable(&place.checkpoint, &error))?;
-                }
+                self.finish(args)?;
                 self.report(args)
             }
-            Ok(Ended::Stopped) if self.place.is_some() => {
+            Ok(Ended::Stopped) => {
+                left?;
                 let lines = counted(self.checkpoint.lines, "line");
                 drop(self.progress);
-                diagnostic::say(&format!("Stopped behind {lines}. To finish, {again}."));
+                if has_checkpoint {
+                    diagnostic::say(&format!("Stopped behind {lines}. To finish, {again}."));
+                }
                 Err(Failure::silent(Exit::Interrupted))
             }
-            Ok(Ended::Stopped) => Err(Failure::silent(Exit::Interrupted)),
-            Err(failure) if self.place.is_some() && self.checkpoint.continuation.is_some() => {
-                Err(failure.try_this(again))
-            }
+            // An older checkpoint is as good as the one that could not be written.
+            Err(failure) if has_checkpoint => Err(failure.try_this(again)),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Gives the file its name once it is whole and durable.
+    fn finish(&mut self, args: &ExportArgs) -> Result<(), Failure> {
+        self.sink.sync().map_err(|error| self.unwritable(error))?;
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        // It may have come meanwhile.
+        place.refuse_existing(args)?;
+        fs::rename(&place.partial, &place.file).map_err(|error| unusable(&place.file, &error))?;
+        checkpoint::remove(&place.checkpoint).map_err(|error| unusable(&place.checkpoint, &error))
     }
 
     /// Leaves behind what the next run goes on with; nothing, when there is not a single page.

@@ -23,15 +23,15 @@ pub(super) struct Reader {
 
 impl Reader {
     /// The lines of the devices of one page, and how many were deleted meanwhile.
-    pub(super) async fn lines(&self, twins: Vec<Value>) -> Result<(Vec<Vec<u8>>, u64), Error> {
+    pub(super) async fn lines(&self, twins: &[Value]) -> Result<(Vec<Vec<u8>>, u64), Error> {
         let ids: Vec<String> = twins
             .iter()
             .filter_map(|twin| id_of(twin, "deviceId"))
             .collect();
-        let mut modules = self.modules(&ids).await?;
+        let modules = self.modules(&ids).await?;
         let mut all = Vec::with_capacity(twins.len());
         for twin in twins {
-            let of_device = id_of(&twin, "deviceId").and_then(|id| modules.remove(&id));
+            let of_device = twin["deviceId"].as_str().and_then(|id| modules.get(id));
             all.push(twin);
             all.extend(of_device.into_iter().flatten());
         }
@@ -64,13 +64,13 @@ impl Reader {
     async fn with_identity(
         &self,
         registry: &RegistryClient,
-        twin: Value,
+        twin: &Value,
     ) -> Result<Option<Vec<u8>>, Error> {
         if !self.with_keys {
-            return Ok(Some(line(&twin, None)));
+            return Ok(Some(line(twin, None)));
         }
-        let device = id_of(&twin, "deviceId").unwrap_or_default();
-        let identity = match id_of(&twin, "moduleId") {
+        let device = id_of(twin, "deviceId").unwrap_or_default();
+        let identity = match id_of(twin, "moduleId") {
             None => registry
                 .get_device(&device)
                 .await
@@ -81,7 +81,7 @@ impl Reader {
             }
         };
         match identity {
-            Ok(identity) => Ok(Some(line(&twin, Some(&identity)))),
+            Ok(identity) => Ok(Some(line(twin, Some(&identity)))),
             Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }

@@ -11,10 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use fanfare_client::RegistryClient;
-use fanfare_wire::registry::ImportMode;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use serde_json::json;
@@ -25,59 +22,16 @@ use super::checkpoint::{self, FileMark, ImportCheckpoint};
 use super::chunk::{CHUNK_ITEMS_MAX, Chunk};
 use super::dry_run;
 use super::errors_file::{ErrorsFile, LineError};
+pub(super) use super::import_args::ImportArgs;
+use super::patience::Patience;
 use super::progress::{Progress, Step};
-use super::source::{Source, lock, read_ahead};
+use super::source::{Source, read_ahead};
+use crate::diagnostic;
 use crate::failure::{Exit, Failure};
-use crate::hub::{HubArgs, addressed};
+use crate::hub::addressed;
 use crate::job::figures::{count, counted, took};
-use crate::output::{self, Column, Format, OutputArgs};
+use crate::output::{self, Column, Format};
 use crate::stop_signal::StopSignal;
-use crate::{diagnostic, time_arg};
-
-/// Arguments of `fanfare device import`.
-#[derive(Debug, Args)]
-pub(super) struct ImportArgs {
-    /// One change a line, as exports write them (`-`: standard input).
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// What to do with lines that do not say it in importMode.
-    #[arg(long, default_value = "createOrUpdate", value_parser = mode_parser(), ignore_case = true)]
-    mode: ImportMode,
-    /// Where to write what went wrong, line by line [default: FILE.errors.jsonl].
-    #[arg(long, value_name = "FILE")]
-    errors: Option<PathBuf>,
-    /// Look at every line without a hub, and do nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Begin at the first line, even if an earlier import of the file was cut.
-    #[arg(long)]
-    restart: bool,
-    /// Calls under way at once, a hundred lines each.
-    #[arg(long, value_name = "CALLS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
-    in_flight: u8,
-    /// How long to wait for a hub that has gone away meanwhile.
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time_arg::duration)]
-    wait_for_hub: Duration,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    hub: HubArgs,
-}
-
-fn mode_parser() -> impl clap::builder::TypedValueParser<Value = ImportMode> {
-    let words = PossibleValuesParser::new([
-        "create",
-        "update",
-        "updateIfMatchETag",
-        "createOrUpdate",
-        "createOrUpdateIfMatchETag",
-        "delete",
-        "deleteIfMatchETag",
-        "updateTwin",
-        "updateTwinIfMatchETag",
-    ]);
-    words.map(|word| ImportMode::parse(&word).expect("the words are those of the modes"))
-}
 
 /// Between two checkpoints. Ours: what is gone over again after a cut is what this time does.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(200);
@@ -114,8 +68,9 @@ struct Import {
     began_at_line: u64,
     /// Up to this line an earlier run may have been.
     doubtful_lines: u64,
-    /// Held as long as the import runs: two of one file would mix up their checkpoints.
-    _lock: Option<File>,
+    /// The file, unless it is a pipe; locked as long as the import runs: two of one file would mix up their
+    /// checkpoints.
+    file: Option<File>,
 }
 
 /// How a run ended that did not fail.
@@ -130,15 +85,15 @@ impl Import {
         source: &Source,
         registry: RegistryClient,
     ) -> Result<Self, Failure> {
-        let lock = source.path.as_deref().map(lock).transpose()?;
+        let file = source.path.as_ref().map(|_| source.lock()).transpose()?;
         let hub = addressed()
             .map(|hub| hub.endpoint.clone())
             .unwrap_or_default();
-        let mark = match &source.path {
-            Some(path) => FileMark::of(path).map_err(|error| unusable(path, &error))?,
+        let mark = match &file {
+            Some(file) => FileMark::of(file)?,
             None => FileMark::of_a_stream(),
         };
-        let whole = source.path.as_ref().map(|_| mark.bytes);
+        let whole = file.as_ref().map(|_| mark.bytes);
         let begin = ImportCheckpoint::new(&hub, args.mode.as_str(), mark);
         let kept_at = source
             .path
@@ -152,8 +107,12 @@ impl Import {
             Some(path) => checkpoint::path_beside(path, ".errors.jsonl"),
             None => PathBuf::from("import.errors.jsonl"),
         });
+        let unfit = || Failure::usage(format!("{} cannot be written to", errors_path.display()));
+        if source.is_at(&errors_path) {
+            return Err(unfit().because("it is the file that is imported"));
+        }
         let errors = ErrorsFile::open(&errors_path, checkpoint.errors_bytes)
-            .map_err(|error| unusable(&errors_path, &error))?;
+            .map_err(|error| unfit().because(error))?;
         let progress = Progress::new("import", whole, step(&checkpoint));
         if checkpoint.lines > 0 {
             let line = count(checkpoint.lines + 1);
@@ -162,7 +121,7 @@ impl Import {
             ));
         }
         Ok(Self {
-            caller: Caller::new(registry, args.wait_for_hub),
+            caller: Caller::new(registry, Patience::new(args.wait_for_hub)),
             began_at_line: checkpoint.lines,
             doubtful_lines: checkpoint.sent_lines_max,
             checkpoint,
@@ -173,7 +132,7 @@ impl Import {
             first_errors: Vec::new(),
             progress,
             name: source.name.clone(),
-            _lock: lock,
+            file,
         })
     }
 
@@ -216,7 +175,14 @@ impl Import {
             }
             tokio::select! {
                 biased;
-                () = stop.heard(), if !is_stopped => is_stopped = true,
+                // The second time, what is under way is not waited for: it may be a hub that has gone away.
+                () = stop.heard() => match is_stopped {
+                    true => return Ok(Ended::Stopped),
+                    false => {
+                        is_stopped = true;
+                        self.progress.say("Stopping when the calls under way have ended; Ctrl-C once more leaves them.");
+                    }
+                },
                 Some(settled) = under_way.next(), if !under_way.is_empty() => {
                     devices.pop_front();
                     self.acknowledge(settled?)?;
@@ -248,20 +214,19 @@ impl Import {
     }
 
     fn acknowledge(&mut self, settled: Settled) -> Result<(), Failure> {
+        self.errors
+            .push(&settled.errors)
+            .map_err(|error| unusable(&self.errors_path, &error))?;
         let checkpoint = &mut self.checkpoint;
+        checkpoint.errors_bytes = self.errors.bytes();
         checkpoint.lines = settled.end.lines;
         checkpoint.bytes = settled.end.bytes;
         checkpoint.changed += settled.changed;
         checkpoint.found_done += settled.found_done;
         checkpoint.failed += settled.errors.len() as u64;
-        for error in settled.errors {
-            self.errors
-                .push(&error)
-                .map_err(|error| unusable(&self.errors_path, &error))?;
-            if self.first_errors.len() < ERRORS_TOLD {
-                self.first_errors.push(error);
-            }
-        }
+        let told = ERRORS_TOLD.saturating_sub(self.first_errors.len());
+        self.first_errors
+            .extend(settled.errors.into_iter().take(told));
         self.progress.show(step(&self.checkpoint));
         if self.kept.elapsed() >= CHECKPOINT_EVERY {
             self.keep()?;
@@ -271,9 +236,9 @@ impl Import {
 
     /// Writes the checkpoint; what it says of the errors is durable before it.
     fn keep(&mut self) -> Result<(), Failure> {
-        let synced = self.errors.sync();
-        self.checkpoint.errors_bytes =
-            synced.map_err(|error| unusable(&self.errors_path, &error))?;
+        self.errors
+            .sync()
+            .map_err(|error| unusable(&self.errors_path, &error))?;
         if let Some(path) = &self.kept_at {
             checkpoint::save(path, &self.checkpoint).map_err(|error| unusable(path, &error))?;
         }
@@ -286,6 +251,8 @@ impl Import {
         let kept = self.keep();
         let line = count(self.checkpoint.lines + 1);
         let again = match self.kept_at {
+            // What the last checkpoint says is true still, and less.
+            Some(_) if kept.is_err() => "run the same command again".to_owned(),
             Some(_) => format!("run the same command again; it goes on with line {line}"),
             None => format!("everything before line {line} is done; import the rest from there"),
         };
@@ -310,12 +277,27 @@ impl Import {
             }
             Ok(Ended::AtTheEnd) => {
                 kept?;
+                self.refuse_changed()?;
                 if let Some(path) = &self.kept_at {
                     checkpoint::remove(path).map_err(|error| unusable(path, &error))?;
                 }
                 self.report(args)
             }
         }
+    }
+
+    /// A file that somebody else writes into was read neither as it was nor as it is.
+    fn refuse_changed(&self) -> Result<(), Failure> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        if FileMark::of(file)? == self.checkpoint.file {
+            return Ok(());
+        }
+        let title = format!("{} has changed while it was imported", self.name);
+        Err(Failure::not_done(title)
+            .because("some of its lines may not have been read as they are now")
+            .try_this("--restart to import it as it is now"))
     }
 
     /// Whether no line can have reached the hub, now or in an earlier run.
@@ -445,22 +427,6 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_modes_are_all_there_in_any_case() {
-        let command = ImportArgs::augment_args(clap::Command::new("import"));
-        for (word, mode) in [
-            ("create", ImportMode::Create),
-            ("UPDATETWIN", ImportMode::UpdateTwin),
-            ("deleteIfMatchETag", ImportMode::DeleteIfMatchETag),
-        ] {
-            let matches = command
-                .clone()
-                .try_get_matches_from(["import", "f", "--mode", word])
-                .unwrap();
-            assert_eq!(matches.get_one::<ImportMode>("mode"), Some(&mode));
-        }
-    }
 
     #[test]
     fn a_checkpoint_that_does_not_fit_is_told() {

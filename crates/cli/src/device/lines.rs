@@ -10,6 +10,8 @@ use fanfare_wire::registry::{BulkItem, ImportMode};
 use fanfare_wire::{Field, decode};
 use serde::Deserialize;
 
+use super::member_names;
+
 /// Bytes of one line; what the hub's own import jobs take. compat: XFER-7
 pub(super) const LINE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -101,14 +103,16 @@ pub(super) struct LineFault {
     pub(super) problem: String,
 }
 
-/// Reads a line as a change of the registry. `mode` is that of lines that name none, such as an export's.
-pub(super) fn read_change(line: &Line, mode: ImportMode) -> Result<BulkItem, LineFault> {
-    let Some(text) = &line.text else {
+/// Reads a line as a change of the registry, and spells its members as the contract does. `mode` is that of lines
+/// that name none, such as an export's.
+pub(super) fn read_change(line: &mut Line, mode: ImportMode) -> Result<BulkItem, LineFault> {
+    let Some(text) = &mut line.text else {
         return Err(LineFault {
             column: Some(LINE_BYTES_MAX as u64 + 1),
             problem: format!("the line has more than {LINE_BYTES_MAX} bytes"),
         });
     };
+    member_names::spell(text);
     let mut item: BulkItem = decode(text).map_err(|fault| fault_of(&fault.to_string()))?;
     if mode != ImportMode::default() {
         let named: NamedMode = decode(text).map_err(|fault| fault_of(&fault.to_string()))?;
@@ -157,7 +161,32 @@ fn fault_of(words: &str) -> LineFault {
     };
     LineFault {
         column,
-        problem: problem.replacen("the body is not valid JSON", "not valid JSON", 1),
+        problem: match problem {
+            "missing field `id`" => {
+                "missing field `id`, the name of the device here (not `deviceId`)".to_owned()
+            }
+            problem if problem.starts_with("authentication") => without_value(problem),
+            problem => problem.replacen("the body is not valid JSON", "not valid JSON", 1),
+        },
+    }
+}
+
+/// The parser's words for a value of a wrong kind, without the value: it may be a key.
+fn without_value(problem: &str) -> String {
+    let parts = problem
+        .find([' ', '`'])
+        .and_then(|from| problem[from..].find(['"', '`']).map(|at| from + at))
+        .zip(problem.rfind(", expected "));
+    match parts {
+        Some((value, expected)) if value < expected => {
+            let (before, after) = (&problem[..value], &problem[expected..]);
+            let after = match after.starts_with(", expected struct ") {
+                true => ", expected an object",
+                false => after,
+            };
+            format!("{}{after}", before.trim_end())
+        }
+        _ => problem.to_owned(),
     }
 }
 
@@ -180,12 +209,12 @@ mod tests {
 
     fn change(text: &str, mode: ImportMode) -> Result<BulkItem, LineFault> {
         let text = Some(text.as_bytes().to_vec());
-        let line = Line {
+        let mut line = Line {
             number: 1,
             end: 0,
             text,
         };
-        read_change(&line, mode)
+        read_change(&mut line, mode)
     }
 
     #[test]
@@ -211,12 +240,12 @@ mod tests {
             .map(|(n, _, text)| (*n, text.is_some()))
             .collect();
         assert_eq!(numbers, [(1, true), (2, false), (3, true)]);
-        let line = Line {
+        let mut line = Line {
             number: 2,
             end: 0,
             text: None,
         };
-        let fault = read_change(&line, ImportMode::Create).unwrap_err();
+        let fault = read_change(&mut line, ImportMode::Create).unwrap_err();
         assert_eq!(fault.problem, "the line has more than 1048576 bytes");
     }
 
@@ -233,7 +262,11 @@ mod tests {
                 7,
                 "id: invalid type: integer `7`, expected a string",
             ),
-            (r#"{"tags":{}}"#, 11, "missing field `id`"),
+            (
+                r#"{"tags":{}}"#,
+                11,
+                "missing field `id`, the name of the device here (not `deviceId`)",
+            ),
             (r#"[]"#, 1, "the line has to be a JSON object"),
             (
                 r#"{"id":"d","importMode":"merge"}"#,
@@ -245,6 +278,44 @@ mod tests {
             assert_eq!(fault.problem, problem, "{text}");
             assert_eq!(fault.column, Some(column), "{text}: {problem}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_credentials_is_told_without_them() {
+        for (credentials, problem) in [
+            (
+                r#"{"symmetricKey":"c2VjcmV0"}"#,
+                "authentication.symmetricKey: invalid type: string, expected an object",
+            ),
+            (
+                r#"", expected c2VjcmV0""#,
+                "authentication: invalid type: string, expected an object",
+            ),
+            (
+                r#"{"type":"c2VjcmV0"}"#,
+                "authentication.type: unknown variant, expected one of `Sas`, ",
+            ),
+            (
+                r#"{"symmetricKey":{"primaryKey":["c2VjcmV0"]}}"#,
+                "authentication.symmetricKey.primaryKey: invalid type: sequence, expected a string",
+            ),
+        ] {
+            let line = format!(r#"{{"id":"d","authentication":{credentials}}}"#);
+            let fault = change(&line, ImportMode::default()).unwrap_err();
+            assert!(fault.problem.starts_with(problem), "{}", fault.problem);
+            assert!(!fault.problem.contains("c2VjcmV0"), "{}", fault.problem);
+        }
+    }
+
+    #[test]
+    fn no_member_is_lost_for_its_case() {
+        let line = r#"{"Id":"d","Status":"Disabled","Tags":{"A":1},"Authentication":{"SymmetricKey":{"PrimaryKey":"p"}}}"#;
+        let item = change(line, ImportMode::default()).unwrap();
+        let keys = item.authentication.unwrap().symmetric_key.unwrap();
+        assert_eq!(keys.primary_key.unwrap().expose(), "p");
+        assert!(item.status.is_some() && matches!(item.tags, Field::Value(_)));
+        let twice = change(r#"{"id":"d","tags":{},"Tags":{}}"#, ImportMode::default());
+        assert_eq!(twice.unwrap_err().problem, "duplicate field `tags`");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `fanfare device`: identities of devices and modules, one, many, or all of a hub.
 //!
 //! Each verb has its file. [`import`] and [`export`] move whole registries as newline-JSON: [`lines`] and
-//! [`export_line`] are the form, [`chunk`] and [`call`] turn lines into calls, [`checkpoint`] and [`errors_file`] are
-//! what is left on the disk.
+//! [`export_line`] are the form, [`chunk`] and [`call`] turn lines into calls, [`patience`] waits for the hub,
+//! [`checkpoint`] and [`errors_file`] are what is left on the disk.
 
 mod bulk;
 mod call;
@@ -19,8 +19,11 @@ mod export_line;
 mod export_reader;
 mod ids;
 mod import;
+mod import_args;
 mod lines;
 mod list;
+mod member_names;
+mod patience;
 mod progress;
 mod select;
 mod show;

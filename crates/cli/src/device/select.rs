@@ -3,6 +3,7 @@
 use fanfare_client::{Error, HubClient};
 use serde_json::Value;
 
+use crate::diagnostic::hub_place;
 use crate::failure::Failure;
 
 /// `SELECT members FROM source`, with what a person wrote behind WHERE.
@@ -29,6 +30,7 @@ impl<'a> Select<'a> {
     /// What went wrong, with the place in the condition where the hub names one.
     pub(super) fn failure(&self, error: Error) -> Failure {
         let place = error.message().and_then(hub_place);
+        let place = place.map(|place| (place.line, place.column));
         let failure = Failure::from(error);
         let (Some(condition), Some((line, column))) = (self.condition, place) else {
             return failure;
@@ -56,14 +58,6 @@ pub(super) async fn counted(hub: &HubClient, condition: &str) -> Result<u64, Fai
         .unwrap_or(0))
 }
 
-/// Line and column of `... Line L:C words`, from 1. compat: QUERY-3
-fn hub_place(message: &str) -> Option<(usize, usize)> {
-    let (_, rest) = message.split_once("Line ")?;
-    let (line, rest) = rest.split_once(':')?;
-    let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    Some((line.parse().ok()?, rest[..digits].parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,12 +68,5 @@ mod tests {
         assert_eq!(all.text(), "SELECT * FROM devices");
         let some = Select::new("deviceId", "devices", Some("tags.a = 1"));
         assert_eq!(some.text(), "SELECT deviceId FROM devices WHERE tags.a = 1");
-    }
-
-    #[test]
-    fn places_are_read_from_the_hubs_words() {
-        assert_eq!(hub_place("Query: Line 1:29 Unexpected '='"), Some((1, 29)));
-        assert_eq!(hub_place("Line 2:3, end"), Some((2, 3)));
-        assert_eq!(hub_place("nothing of the kind"), None);
     }
 }

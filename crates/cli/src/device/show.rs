@@ -21,7 +21,7 @@ pub(super) struct ShowArgs {
     #[arg(long, value_name = "ID")]
     module: Option<String>,
     /// Print keys and the connection string too.
-    #[arg(long)]
+    #[arg(long, alias = "show-keys")]
     keys: bool,
     #[command(flatten)]
     output: OutputArgs,

@@ -38,7 +38,7 @@ pub(super) struct UpdateArgs {
     #[arg(long, value_name = "WHO", requires = "module")]
     managed_by: Option<String>,
     /// Have the hub make a key anew, or let the two change places.
-    #[arg(long, value_enum, value_name = "WHICH", conflicts_with_all = ["auth", "key", "secondary_key", "thumbprint"])]
+    #[arg(long, value_enum, value_name = "WHICH", conflicts_with_all = ["auth", "key", "secondary_key", "thumbprint", "etag"])]
     renew_key: Option<Renew>,
     /// Only if this is its version still [default: the version that was read just before].
     #[arg(long, value_name = "ETAG")]

@@ -102,13 +102,19 @@ fn has_port(endpoint: &str) -> bool {
 fn refused(refusal: &Refusal, text: Option<&str>, hub: Option<&Addressed>) -> Vec<String> {
     match refusal.status {
         401 => unauthorized(hub),
-        400 | 412 => text.map(query).unwrap_or_default(),
+        400 | 412 => text
+            .map(|text| query(text, &refusal.message))
+            .unwrap_or_default(),
         429 => {
             vec!["again in a while; `fanfare hub status` shows the limits of this hub".to_owned()]
         }
         _ => match refusal.code.as_deref() {
             Some("JobAlreadyExists") => {
                 vec!["another --job-id, or none: one is made then".to_owned()]
+            }
+            Some("JobNotFound") => vec!["fanfare job list shows the jobs there are".to_owned()],
+            Some("OperationNotAllowedInCurrentState") => {
+                vec!["fanfare job show says how it stands".to_owned()]
             }
             Some("DeviceNotOnline") => {
                 vec!["a job, which waits for devices: fanfare job schedule-method".to_owned()]
@@ -141,7 +147,7 @@ fn unauthorized(hub: Option<&Addressed>) -> Vec<String> {
 }
 
 /// What people write in conditions and queries that the language has not.
-fn query(text: &str) -> Vec<String> {
+fn query(text: &str, said: &str) -> Vec<String> {
     let bare = without_strings(text);
     let lower = bare.to_lowercase().replace(['\n', '\t'], " ");
     let is_query = lower.trim_start().starts_with("select");
@@ -169,7 +175,20 @@ fn query(text: &str) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if tries.is_empty()
+        && let Some(name) = unknown_field(said)
+    {
+        tries.push(format!(
+            "tags.{name}, if it is a tag; properties.reported.{name}, if devices report it"
+        ));
+    }
     tries
+}
+
+/// The name in the hub's "Unknown field 'name'".
+fn unknown_field(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once("Unknown field '")?;
+    rest.split_once('\'').map(|(name, _)| name)
 }
 
 /// The text with what is in single quotes taken out.
@@ -220,7 +239,7 @@ mod tests {
             ("tags.building = north", "double quotes around the whole"),
             ("tags.a IN [one, two]", "double quotes around the whole"),
         ] {
-            let tries = query(text);
+            let tries = query(text, "");
             assert!(
                 tries.iter().any(|line| line.contains(advice)),
                 "{text}: {tries:?}"
@@ -237,8 +256,17 @@ mod tests {
             "SELECT * FROM devices WHERE tags.a = 1",
             "SELECT a, b FORM devices",
         ] {
-            assert_eq!(query(text), Vec::<String>::new(), "{text}");
+            assert_eq!(query(text, ""), Vec::<String>::new(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_none_may_be_a_tag() {
+        let tries = query(
+            "building = '43'",
+            "Line 1:1 Unknown field 'building', below",
+        );
+        assert!(tries[0].starts_with("tags.building, if"), "{tries:?}");
     }
 
     fn hub(source: Source, endpoint: &str, has_ca: bool) -> Addressed {

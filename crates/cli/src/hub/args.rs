@@ -59,6 +59,9 @@ pub struct HubArgs {
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The policy of a data folder that may do everything.
 const OWNER: &str = "iothubowner";
+/// What said the name of a hub: the flag, or the argument of a verb.
+const BY_FLAG: &str = "--hub";
+const BY_NAME: &str = "its name";
 const ENV_HUB: &str = "FANFARE_HUB";
 const ENV_CONNECTION_STRING: &str = "IOTHUB_CONNECTION_STRING";
 
@@ -161,7 +164,7 @@ impl HubArgs {
 
     /// The hub of that name in the book.
     pub(crate) fn chosen_as(&self, name: &str) -> Result<Chosen, Failure> {
-        self.completed(Chosen::named(name, "its name")?)
+        self.completed(Chosen::named(name, BY_NAME)?)
     }
 
     /// With the port and the CA that were given beside it.
@@ -214,7 +217,7 @@ impl HubArgs {
 
     fn remembered(&self) -> Result<Chosen, Failure> {
         if let Some(name) = &self.hub {
-            return Chosen::named(name, "--hub");
+            return Chosen::named(name, BY_FLAG);
         }
         if let Some(name) = variable(ENV_HUB) {
             return Chosen::named(&name, ENV_HUB);
@@ -239,6 +242,34 @@ impl HubArgs {
 
     pub(crate) fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
+    }
+
+    /// The options, each behind a blank, that make another command mean the same hub; for people to paste. A key
+    /// never stands in it: what was given on the command line is asked for instead, from standard input.
+    pub(crate) fn spelled(&self) -> String {
+        let path = |path: &PathBuf| path.display().to_string();
+        let string = self.connection_string.as_ref().map(|_| "-".to_owned());
+        let proxy = self.proxy.as_ref().filter(|url| !url.contains('@'));
+        let timeout = self.timeout.map(time_arg::shown);
+        let options = [
+            ("--hub", self.hub.clone()),
+            ("--connection-string", string),
+            (
+                "--connection-string-file",
+                self.connection_string_file.as_ref().map(path),
+            ),
+            ("--data-dir", self.data_dir.as_ref().map(path)),
+            ("--policy", self.policy.clone()),
+            ("--ca-file", self.ca_file.as_ref().map(path)),
+            ("--port", self.port.map(|port| port.to_string())),
+            ("--timeout", timeout.map(|text| text.replace(' ', ""))),
+            ("--proxy", proxy.cloned()),
+        ];
+        let given = options.into_iter().filter_map(|(flag, value)| {
+            let value = value?;
+            Some(format!(" {flag} {}", pasted(&value)))
+        });
+        given.collect()
     }
 
     /// The name given with `--hub`.
@@ -281,7 +312,8 @@ impl Chosen {
     pub(crate) fn named(name: &str, by: &'static str) -> Result<Self, Failure> {
         let book = Book::read()?;
         let Some(entry) = book.entry(name) else {
-            return Err(book.unknown(name, by));
+            let is_typed = [BY_FLAG, BY_NAME].contains(&by);
+            return Err(book.unknown(name, (!is_typed).then_some(by)));
         };
         let source = Source::Named(name.to_owned(), by);
         match entry {
@@ -350,6 +382,15 @@ impl Chosen {
     }
 }
 
+/// A word as a shell takes it.
+fn pasted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// What is mostly wrong with a connection string.
 fn advice(failure: Failure, text: &str) -> Failure {
     if text.starts_with("HostName=") && !text.contains(';') {
@@ -404,4 +445,48 @@ fn none_chosen() -> Failure {
 )]
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn spelled(arguments: &[&str]) -> String {
+        let command = HubArgs::augment_args(Command::new("verb"));
+        let matches = command.get_matches_from([&["verb"], arguments].concat());
+        HubArgs::from_arg_matches(&matches).unwrap().spelled()
+    }
+
+    #[test]
+    fn a_command_to_paste_means_the_same_hub() {
+        for arguments in [
+            &["--hub", "lab", "--port", "8443", "--timeout", "1m30s"][..],
+            &["--connection-string-file", "a.txt", "--ca-file", "ca.pem"],
+            &[
+                "--data-dir",
+                "d",
+                "--policy",
+                "service",
+                "--proxy",
+                "http://p:1",
+            ],
+        ] {
+            assert_eq!(spelled(arguments), format!(" {}", arguments.join(" ")));
+        }
+        assert_eq!(spelled(&[]), "");
+        assert_eq!(spelled(&["--data-dir", "my hub"]), " --data-dir 'my hub'");
+        assert_eq!(
+            spelled(&["--data-dir", "o'hara"]),
+            r" --data-dir 'o'\''hara'"
+        );
+    }
+
+    #[test]
+    fn no_secret_is_spelled() {
+        let text = spelled(&["--connection-string", "HostName=h;SharedAccessKey=c2VjcmV0"]);
+        assert_eq!(text, " --connection-string -");
+        assert_eq!(spelled(&["--proxy", "http://me:secret@p:1"]), "");
+    }
 }

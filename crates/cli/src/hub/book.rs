@@ -122,7 +122,7 @@ impl Book {
     /// Chooses a hub.
     pub(crate) fn choose(&mut self, name: &str) -> Result<(), Failure> {
         if self.entry(name).is_none() {
-            return Err(self.unknown(name, "fanfare hub use"));
+            return Err(self.unknown(name, None));
         }
         self.pages.current = Some(name.to_owned());
         Ok(())
@@ -131,7 +131,7 @@ impl Book {
     /// Forgets a hub. Returns whether it was the one in use.
     pub(crate) fn forget(&mut self, name: &str) -> Result<bool, Failure> {
         if self.pages.hubs.remove(name).is_none() {
-            return Err(self.unknown(name, "fanfare hub logout"));
+            return Err(self.unknown(name, None));
         }
         let was_current = self.current() == Some(name);
         if was_current {
@@ -144,10 +144,13 @@ impl Book {
         &self.path
     }
 
-    /// A name that is not in the book; `by` is what said it.
-    pub(crate) fn unknown(&self, name: &str, by: &str) -> Failure {
+    /// A name that is not in the book; `by` is what said it, where the person did not just now.
+    pub(crate) fn unknown(&self, name: &str, by: Option<&str>) -> Failure {
         let known: Vec<&str> = self.pages.hubs.keys().map(String::as_str).collect();
-        let failure = Failure::usage(format!("no hub is named '{name}' ({by})"));
+        let by = by
+            .map(|by| format!(", which {by} says"))
+            .unwrap_or_default();
+        let failure = Failure::usage(format!("no hub is named '{name}'{by}"));
         if known.is_empty() {
             return failure.try_this(format!("fanfare hub login {name} --connection-string -"));
         }

@@ -60,8 +60,11 @@ Examples:
   fanfare connection-string | ssh ops fanfare hub login plant --connection-string -";
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "--hub NAME and FANFARE_HUB choose another for one command and for one shell."
+)]
 struct UseArgs {
-    /// The name.
+    /// A name from `fanfare hub list`.
     name: String,
 }
 
@@ -73,7 +76,7 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct LogoutArgs {
-    /// The name.
+    /// A name from `fanfare hub list`.
     name: String,
 }
 

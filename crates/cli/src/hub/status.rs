@@ -16,6 +16,7 @@ use crate::output::{self, Column, OutputArgs, Tone};
 
 /// Arguments of `fanfare hub status`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct StatusArgs {
     /// A hub that has a name, in place of the one in use.
     #[arg(value_name = "NAME", conflicts_with = "which_hub")]
@@ -25,6 +26,12 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     hub: HubArgs,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  fanfare hub status
+  fanfare hub status plant -o json
+  fanfare hub status --data-dir ./fanfare-data --policy service";
 
 /// Looks at the hub and shows it.
 pub(crate) async fn run(args: &StatusArgs) -> Result<(), Failure> {
@@ -49,7 +56,7 @@ pub(crate) async fn run(args: &StatusArgs) -> Result<(), Failure> {
         .map_or(Value::Null, |profile| json!(profile));
     let mut columns = columns();
     if value["name"].is_null() {
-        columns.remove(0);
+        columns[0] = Column::new("name").only_csv();
     }
     output::show_one(&args.output, columns, &value)
 }
@@ -170,9 +177,19 @@ fn columns() -> Vec<Column> {
         }),
         Column::new("policy"),
         Column::new("rights").titled("may").shown(rights),
-        Column::new("profile").shown(profile),
-        Column::new("devices").shown(devices),
-        Column::new("jobs").shown(job_counts),
+        Column::new("profile").shown(profile).only_table(),
+        Column::new("devices").shown(devices).only_table(),
+        Column::new("jobs").shown(job_counts).only_table(),
+        Column::new("profile").at("/profile/profile").only_csv(),
+        Column::new("devicesTotal").at("/devices/total").only_csv(),
+        Column::new("devicesDisabled")
+            .at("/devices/disabled")
+            .only_csv(),
+        Column::new("devicesConnected")
+            .at("/devices/connected")
+            .only_csv(),
+        Column::new("jobsRunning").at("/jobs/running").only_csv(),
+        Column::new("jobsWaiting").at("/jobs/waiting").only_csv(),
     ]
 }
 
@@ -201,7 +218,7 @@ fn profile(value: &Value) -> String {
         number.map(|number| format!("{number} {what}"))
     };
     let limits: Vec<String> = [
-        limit("jobsAtOnce", "job(s) at once"),
+        limit("jobsAtOnce", "jobs at once"),
         limit(
             "jobDeviceOperationsPerSecond",
             "device operations of jobs a second",

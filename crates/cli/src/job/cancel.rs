@@ -13,10 +13,13 @@ use crate::output::{Format, OutputArgs, line, show_one};
 
 /// `fanfare job cancel`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Devices that have not begun never will. A call that is in flight cannot be called back: \
-    the job stays running until the device has answered or its time is up, and what it did counts."
-)]
+#[command(after_help = "\
+Examples:
+  fanfare job cancel lock-43
+  fanfare job cancel lock-43 --watch
+
+Devices that have not begun never will. A call that is in flight cannot be called back: \
+    the job stays running until the device has answered or its time is up, and what it did counts.")]
 pub(crate) struct CancelArgs {
     /// The job.
     #[arg(value_name = "JOB", value_parser = super::job_id)]

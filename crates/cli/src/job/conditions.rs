@@ -1,6 +1,6 @@
 //! Conditions as text: of ids, and turned into queries that ask what they select.
 //!
-//! A condition stands on a line of its own inside such a query, so that the place in a refusal is its place in the
+//! A condition begins a line of its own inside such a query, so that the place in a refusal is its place in the
 //! condition, one line down.
 
 /// `text` as a literal of the query language.
@@ -72,6 +72,16 @@ impl<'a> Selection<'a> {
             "module"
         } else {
             "device"
+        }
+    }
+
+    /// `SELECT columns` of what it selects, the filter at the end as it was written: the hub's words about this query
+    /// are about the filter, and brackets that do not match stay so.
+    pub(crate) fn plain_query(&self, columns: &str) -> String {
+        let source = self.source;
+        match self.filter {
+            Some(filter) => format!("SELECT {columns} FROM {source} WHERE\n{filter}"),
+            None => format!("SELECT {columns} FROM {source}"),
         }
     }
 
@@ -162,6 +172,10 @@ mod tests {
                 "{condition}"
             );
         }
+        assert_eq!(
+            Selection::of("FROM devices WHERE a) OR (b").plain_query("deviceId"),
+            "SELECT deviceId FROM devices WHERE\na) OR (b"
+        );
         assert!(Selection::of("FROM Devices.Modules").is_of_modules());
         assert!(!Selection::of("fromage = 1").is_of_modules());
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use fanfare_client::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::Value;
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
@@ -94,14 +93,6 @@ fn moment_in(at: Timestamp, zone: TimeZone) -> String {
     }
 }
 
-/// A time of a document, for a table; nothing for what is none, or "never".
-pub(crate) fn moment_of(value: &Value) -> String {
-    let at = value.as_str().and_then(|text| Timestamp::parse(text).ok());
-    at.filter(|at| *at != Timestamp::NEVER)
-        .map(moment)
-        .unwrap_or_default()
-}
-
 /// Whole percent of `part` in `whole`; 100 only when nothing is left, 0 only when nothing is done.
 pub(crate) fn percent(part: u64, whole: u64) -> u64 {
     if whole == 0 {
@@ -151,8 +142,6 @@ mod tests {
         let rome = TimeZone::get("Europe/Rome").unwrap();
         assert_eq!(moment_in(at, rome), "2026-12-01 03:00:00+01:00");
         assert_eq!(moment_in(at, TimeZone::UTC), "2026-12-01 02:00:00Z");
-        assert_eq!(moment_of(&Value::from("0001-01-01T00:00:00Z")), "");
-        assert_eq!(moment_of(&Value::Null), "");
     }
 
     #[test]

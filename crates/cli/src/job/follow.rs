@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use fanfare_client::{DeviceJobStatistics, Error, HubClient, Job, JobProgress, JobStatus, JobType};
+use fanfare_client::{
+    DeviceJobStatistics, Error, HubClient, Job, JobProgress, JobStatus, JobType, Timestamp,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -105,7 +107,7 @@ impl Standing {
         self.counts.clone_from(&job.statistics);
         self.message.clone_from(&job.status_message);
         self.failure.clone_from(&job.failure_reason);
-        if let Some(start) = job.start_time {
+        if let Some(start) = begins(job) {
             self.times.start_ms = Some(start.as_micros() / 1_000);
             self.start_text = Some(moment(start));
         }
@@ -178,6 +180,12 @@ impl Standing {
             .filter(|ms| *ms > 0)?;
         Some(Duration::from_secs(ms.div_ceil(1_000)))
     }
+}
+
+/// When a job's window opens: at its start, or when it was made, if the start had passed by then.
+pub(crate) fn begins(job: &Job) -> Option<Timestamp> {
+    let start = job.start_time?;
+    Some(job.created_time.map_or(start, |made| start.max(made)))
 }
 
 /// What a job does: "method lockDoor", "twin update".

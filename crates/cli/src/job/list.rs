@@ -11,6 +11,7 @@ use crate::output::{OutputArgs, RowWriter};
 
 /// `fanfare job list`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ListArgs {
     /// Only jobs that stand there: scheduled, queued, running, completed, failed, cancelled.
     #[arg(long, value_name = "STATUS", value_parser = status)]
@@ -18,14 +19,23 @@ pub(crate) struct ListArgs {
     /// Only jobs of this type: method or twin.
     #[arg(long = "type", value_name = "TYPE", value_parser = job_type)]
     job_type: Option<JobType>,
-    /// Show so many; 0 for all there are.
-    #[arg(long, value_name = "JOBS", default_value_t = 50)]
+    /// How many at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
+    /// All there are.
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     hub: HubArgs,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  fanfare job list --status running
+  fanfare job list --type method --limit 5
+  fanfare job list --all -o csv > jobs.csv";
 
 /// Most jobs asked for at once.
 const PAGE_JOBS: u64 = 100;
@@ -33,11 +43,7 @@ const PAGE_JOBS: u64 = 100;
 impl ListArgs {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let hub = self.hub.client()?;
-        let limit = if self.limit == 0 {
-            u64::MAX
-        } else {
-            self.limit
-        };
+        let limit = if self.all { u64::MAX } else { self.limit };
         let page = u32::try_from(limit.min(PAGE_JOBS)).unwrap_or(u32::MAX);
         let mut jobs = hub
             .jobs()
@@ -48,7 +54,7 @@ impl ListArgs {
         while let Some(job) = jobs.try_next().await? {
             if shown == limit {
                 rows.finish()?;
-                say("There are more jobs than these; --limit 0 shows all.");
+                say("There are more jobs than these; --all shows them.");
                 return Ok(());
             }
             rows.push(&serde_json::to_value(&job).map_err(anyhow::Error::from)?)?;

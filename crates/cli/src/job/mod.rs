@@ -69,35 +69,9 @@ pub(crate) async fn run(args: JobArgs) -> Result<(), Failure> {
     }
 }
 
-/// `fanfare job VERB JOB` for the same hub, to be typed or pasted. A connection string is left out: what is on the
-/// screen is no place for a key.
+/// `fanfare job VERB JOB` for the same hub, to be typed or pasted.
 fn command(verb: &str, job_id: &str, hub: &HubArgs) -> String {
-    let mut command = format!("fanfare job {verb} {job_id}");
-    if let Some(name) = hub.name() {
-        command.push_str(&format!(" --hub {}", pasted(name)));
-    }
-    if let Some(folder) = hub.data_dir() {
-        command.push_str(&format!(
-            " --data-dir {}",
-            pasted(&folder.display().to_string())
-        ));
-    }
-    if let Some(file) = hub.ca_file() {
-        command.push_str(&format!(
-            " --ca-file {}",
-            pasted(&file.display().to_string())
-        ));
-    }
-    command
-}
-
-/// A word as a shell takes it.
-fn pasted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    format!("fanfare job {verb} {job_id}{}", hub.spelled())
 }
 
 /// What a job id may be, so that a mistake is told before anything is sent. compat: JOB-1
@@ -120,18 +94,6 @@ fn job_id(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_pasted_into_a_shell_arrives_as_it_was() {
-        for (word, text) in [
-            ("prod", "prod"),
-            ("my hub", "'my hub'"),
-            ("o'hara", r"'o'\''hara'"),
-            ("", "''"),
-        ] {
-            assert_eq!(pasted(word), text);
-        }
-    }
 
     #[test]
     fn ids_of_jobs_are_checked_before_anything_is_sent() {

@@ -44,6 +44,13 @@ impl Pace {
         (seconds >= 0.5).then(|| gained as f64 / seconds)
     }
 
+    /// For how long none has ended.
+    pub(crate) fn idle(&self, now: Duration) -> Duration {
+        let ended = self.looks.back().map(|(_, ended)| *ended);
+        let since = self.looks.iter().find(|(_, then)| Some(*then) == ended);
+        now.saturating_sub(since.map_or(now, |(at, _)| *at))
+    }
+
     /// How long `left` device jobs take at that pace.
     pub(crate) fn time_for(&self, left: u64, now: Duration) -> Option<Duration> {
         let per_second = self.per_second(now)?;
@@ -101,6 +108,16 @@ mod tests {
         pace.observe(seconds(0), 0);
         pace.observe(seconds(1), 100);
         assert_eq!(pace.per_second(seconds(10)), Some(10.0));
+    }
+
+    #[test]
+    fn a_pause_has_a_length() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.idle(seconds(9)), seconds(0));
+        for (at, ended) in [(0, 0), (1, 40), (2, 40), (5, 40)] {
+            pace.observe(seconds(at), ended);
+        }
+        assert_eq!(pace.idle(seconds(6)), seconds(5));
     }
 
     #[test]

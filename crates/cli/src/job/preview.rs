@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 use super::conditions::{Selection, one_of};
 use super::figures::{count as figure, counted, percent};
 use super::schedule::{Plan, request};
-use super::targets::{IdList, Targets};
-use crate::diagnostic::say;
+use super::targets::Targets;
+use crate::diagnostic::{HubPlace, hub_place, say};
 use crate::failure::Failure;
+use crate::id_list::IdList;
 use crate::output::{Format, OutputArgs, line, show_one};
 
 /// Devices shown as a sample, and ids named that no device has.
@@ -26,9 +27,9 @@ const PARTS_AT_ONCE: usize = 4;
 
 /// Devices (or modules) that match.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
-    pub(crate) matching: u64,
-    pub(crate) connected: u64,
+struct Counted {
+    matching: u64,
+    connected: u64,
 }
 
 /// What a job's targets are now.
@@ -77,65 +78,43 @@ impl Sample {
 
 const CONNECTED: &str = "Connected";
 
-/// Counts what a condition selects now.
-///
-/// # Errors
-/// When the hub refuses the condition, with the place in it, or does not answer.
-pub(crate) async fn count(
-    hub: &HubClient,
-    selection: &Selection<'_>,
-    condition: &str,
-) -> Result<Counted, Failure> {
-    let query = selection.query("connectionState, COUNT() AS n", " GROUP BY connectionState");
-    let rows: Vec<Value> = hub
-        .queries()
-        .query(query)
-        .collect()
-        .await
-        .map_err(|error| refusal(error, selection, condition))?;
-    let mut counted = Counted::default();
-    for row in &rows {
-        let n = row["n"].as_u64().unwrap_or(0);
-        counted.matching += n;
-        if row["connectionState"].as_str() == Some(CONNECTED) {
-            counted.connected += n;
-        }
-    }
-    Ok(counted)
+/// What the hub says about a query, told about the condition inside it, where that is what it means. `end` is how the
+/// hub calls what follows the condition in the query.
+fn refusal(error: Error, selection: &Selection<'_>, condition: &str, end: &str) -> Failure {
+    let place = error.message().and_then(hub_place);
+    let Some(HubPlace {
+        line: at_line,
+        column,
+        words,
+    }) = place.filter(|place| place.line >= FILTER_LINE)
+    else {
+        return error.into();
+    };
+    let (lines_before, chars_before) = selection.filter_place(condition);
+    let column = match at_line {
+        FILTER_LINE => column + chars_before,
+        _ => column,
+    };
+    let words = words
+        .replace(
+            &format!("expected {end}"),
+            "expected the end of the condition",
+        )
+        .replace("end of the text", "end of the condition");
+    let line = at_line + 1 - FILTER_LINE + lines_before;
+    Failure::from(error)
+        .at("condition", condition, line, column)
+        .in_words(words)
 }
 
-/// What the hub says about a query, told about the condition inside it.
-fn refusal(error: Error, selection: &Selection<'_>, condition: &str) -> Failure {
-    let place = error.message().and_then(line_and_column);
-    let failure = Failure::from(error);
-    // The filter begins on the second line of the query.
-    match place {
-        Some((at_line, column)) if at_line >= 2 => {
-            let (lines_before, chars_before) = selection.filter_place(condition);
-            let column = if at_line == 2 {
-                column + chars_before
-            } else {
-                column
-            };
-            failure.at("condition", condition, at_line - 1 + lines_before, column)
-        }
-        _ => failure,
-    }
-}
-
-/// Line and column of `Line 2:14` in the hub's words. compat: QUERY-5
-fn line_and_column(text: &str) -> Option<(usize, usize)> {
-    let (_, rest) = text.split_once("Line ")?;
-    let (line, rest) = rest.split_once(':')?;
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    Some((line.parse().ok()?, rest[..digits].parse().ok()?))
-}
+/// The line of a query on which the filter begins.
+const FILTER_LINE: usize = 2;
 
 impl Preview {
     /// Asks the hub what the targets are now.
     ///
     /// # Errors
-    /// As [`count`].
+    /// When the hub refuses the condition, with the place in it, or does not answer.
     pub(crate) async fn of(hub: &HubClient, targets: &Targets) -> Result<Self, Failure> {
         let mut preview = match targets {
             Targets::Condition(condition) => Self::of_condition(hub, condition).await?,
@@ -147,21 +126,24 @@ impl Preview {
 
     async fn of_condition(hub: &HubClient, condition: &str) -> Result<Self, Failure> {
         let selection = Selection::of(condition);
-        let counted = count(hub, &selection, condition).await?;
-        let columns = if selection.is_of_modules() {
-            "deviceId, moduleId, connectionState"
-        } else {
-            "deviceId, connectionState"
-        };
-        let mut rows = hub
+        let sample = sample(hub, &selection, condition).await?;
+        let query = selection.query("connectionState, COUNT() AS n", " GROUP BY connectionState");
+        let rows: Vec<Value> = hub
             .queries()
-            .query::<Value>(selection.query(columns, ""))
-            .page_items(SHOWN as u32);
-        let mut sample = Vec::new();
-        while sample.len() < SHOWN
-            && let Some(row) = rows.try_next().await?
-        {
-            sample.push(Sample::of(&row));
+            .query(query)
+            .collect()
+            .await
+            .map_err(|error| {
+                // The sample has shown that its own brackets match: the one that the hub misses is ours.
+                refusal(error, &selection, condition, "')'")
+            })?;
+        let mut counted = Counted::default();
+        for row in &rows {
+            let n = row["n"].as_u64().unwrap_or(0);
+            counted.matching += n;
+            if row["connectionState"].as_str() == Some(CONNECTED) {
+                counted.connected += n;
+            }
         }
         Ok(Self {
             counted,
@@ -238,6 +220,11 @@ impl Preview {
             line(&text)?;
         }
         Ok(())
+    }
+
+    /// How many devices or modules match now.
+    pub(crate) fn matching(&self) -> u64 {
+        self.counted.matching
     }
 
     /// What would happen, line by line.
@@ -340,6 +327,43 @@ impl Listed {
     }
 }
 
+/// The first devices or modules that a condition selects. A condition with more behind it than a condition, such as
+/// ORDER BY, may pass here.
+async fn sample(
+    hub: &HubClient,
+    selection: &Selection<'_>,
+    condition: &str,
+) -> Result<Vec<Sample>, Failure> {
+    let columns = match selection.is_of_modules() {
+        true => "deviceId, moduleId, connectionState",
+        false => "deviceId, connectionState",
+    };
+    let mut rows = hub
+        .queries()
+        .query::<Value>(selection.plain_query(columns))
+        .page_items(SHOWN as u32);
+    let mut sample = Vec::new();
+    while sample.len() < SHOWN {
+        match rows.try_next().await {
+            Ok(Some(row)) => sample.push(Sample::of(&row)),
+            Ok(None) => break,
+            // About the part before the condition, which GROUP BY behind it makes wrong.
+            Err(error)
+                if error
+                    .message()
+                    .and_then(hub_place)
+                    .is_some_and(|place| place.line < FILTER_LINE) =>
+            {
+                break;
+            }
+            Err(error) => {
+                return Err(refusal(error, selection, condition, "the end of the query"));
+            }
+        }
+    }
+    Ok(sample)
+}
+
 /// The devices of a part of a list that exist.
 async fn look_up(hub: &HubClient, condition: &str) -> Result<Vec<Sample>, Error> {
     let query = format!("SELECT deviceId, connectionState FROM devices WHERE {condition}");
@@ -392,12 +416,5 @@ mod tests {
             listed.lines()
         );
         assert_eq!(preview.sample, rows);
-    }
-
-    #[test]
-    fn the_place_in_the_hubs_words_is_read() {
-        let text = "SQL query parse failed: Line 2:14 Unexpected character '!'";
-        assert_eq!(line_and_column(text), Some((2, 14)));
-        assert_eq!(line_and_column("Line two"), None);
     }
 }

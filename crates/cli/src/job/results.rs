@@ -4,19 +4,17 @@ use clap::Args;
 use fanfare_client::{DeviceJob, DeviceJobStatus, HubClient};
 
 use super::conditions::quoted;
-use super::figures::{count, counted, moment_of};
+use super::figures::{count, counted};
 use super::reasons::{Reasons, Tally};
 use super::show::status_tone;
 use crate::diagnostic::say;
 use crate::failure::Failure;
 use crate::hub::HubArgs;
-use crate::output::{Column, OutputArgs, RowWriter, Tone};
+use crate::output::{Column, OutputArgs, RowWriter, Tone, moment};
 
 /// `fanfare job results`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Failures by reason are told on standard error, so that the rows alone can be piped."
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ResultsArgs {
     /// The job.
     #[arg(value_name = "JOB", value_parser = super::job_id)]
@@ -32,6 +30,15 @@ pub(crate) struct ResultsArgs {
     #[command(flatten)]
     hub: HubArgs,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  fanfare job results lock-43
+  fanfare job results lock-43 --failed -o jsonl | jq -r .deviceId > again.txt
+  fanfare job schedule-method --ids-from again.txt --method lockDoor
+  fanfare job results lock-43 -o csv > results.csv
+
+Failures by reason are told on standard error, so that the rows alone can be piped.";
 
 /// Rows asked for at once.
 const PAGE_ROWS: u32 = 1_000;
@@ -105,7 +112,7 @@ fn columns() -> Vec<Column> {
             .titled("because"),
         Column::new("lastUpdatedDateTimeUtc")
             .titled("updated")
-            .shown(moment_of),
+            .shown(moment),
     ]
 }
 

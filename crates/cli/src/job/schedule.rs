@@ -3,12 +3,12 @@
 use std::io::{IsTerminal as _, stderr, stdin};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args};
 use fanfare_client::{DeviceMethod, Error, HubClient, Job, ScheduleOptions, TwinPatch};
 use rand::RngExt as _;
 use serde_json::{Map, Value, json};
 
-use super::conditions::Selection;
 use super::figures::{counted, mebibytes, moment, span};
 use super::preview::Preview;
 use super::show::job_columns;
@@ -28,13 +28,13 @@ use crate::value_arg::ValueArg;
 #[command(after_help = METHOD_EXAMPLES)]
 pub(crate) struct MethodArgs {
     /// Name of the method.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     method: String,
-    /// What devices get: JSON, @FILE, or - for standard input; null otherwise.
+    /// What devices get: JSON, @FILE, or `-` for standard input; null otherwise.
     #[arg(long, value_name = "JSON")]
     payload: Option<ValueArg>,
     /// How long a device may take to answer, 5s to 5m.
-    #[arg(long, value_name = "LENGTH", value_parser = time_arg::duration, default_value = "30s")]
+    #[arg(long, value_name = "TIME", value_parser = time_arg::response_timeout, default_value = "30s")]
     response_timeout: Duration,
     #[command(flatten)]
     job: ScheduleArgs,
@@ -43,7 +43,7 @@ pub(crate) struct MethodArgs {
 const METHOD_EXAMPLES: &str = "\
 Examples:
   fanfare job schedule-method \"tags.building = '43'\" --method lockDoor --dry-run
-  fanfare job schedule-method '*' --method reboot --payload '{\"delayS\": 5}' --start 02:00 --window 2h
+  fanfare job schedule-method '*' --method reboot --payload '{\"delay\": 5}' --start 02:00 --window 2h
   fanfare job schedule-method --ids-from doors.txt --method lockDoor --watch";
 
 /// `fanfare job schedule-twin`.
@@ -51,7 +51,7 @@ Examples:
 #[command(after_help = TWIN_EXAMPLES)]
 #[command(group = ArgGroup::new("patch").required(true).multiple(true).args(["desired", "tags"]))]
 pub(crate) struct TwinArgs {
-    /// Changes of desired properties: a JSON object, @FILE, or - for standard input; null removes a property.
+    /// Changes of desired properties: a JSON object, @FILE, or `-` for standard input; null removes a property.
     #[arg(long, value_name = "JSON")]
     desired: Option<ValueArg>,
     /// Changes of tags, likewise.
@@ -74,14 +74,14 @@ pub(crate) struct ScheduleArgs {
     /// Name of the job; one is made otherwise. No two jobs of a hub have the same.
     #[arg(long, value_name = "ID", value_parser = super::job_id)]
     job_id: Option<String>,
-    /// When it starts: now, +10m, 02:00, 2026-12-01T02:00, or with an offset.
-    #[arg(long, value_name = "TIME", default_value = "now")]
+    /// When it starts: now, +10m, 02:00, 2026-12-01T02:00, or 2026-12-01T02:00:00+01:00.
+    #[arg(long, value_name = "WHEN", default_value = "now")]
     start: TimeArg,
-    /// The zone of --start, for example Europe/Rome; the system's otherwise.
+    /// The zone of --start, such as Europe/Rome; the system's otherwise.
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
-    /// How long devices may be reached from the start on; an hour otherwise.
-    #[arg(long, value_name = "LENGTH", value_parser = time_arg::duration)]
+    /// How long devices may be reached from the start on, such as 30m or 1d [default: 1h].
+    #[arg(long, value_name = "TIME", value_parser = time_arg::whole_seconds)]
     window: Option<Duration>,
     /// Change nothing; show how many devices match now and what would be sent.
     #[arg(long, conflicts_with = "watch")]
@@ -284,12 +284,6 @@ impl ScheduleArgs {
             TimeArg::After(Duration::ZERO) => None,
             later => Some(later.moment(self.timezone.as_deref())?),
         };
-        let window = self.window;
-        if window == Some(Duration::ZERO) {
-            return Err(Failure::usage(
-                "--window is 0: no device could be reached in it",
-            ));
-        }
         let plan = Plan {
             job_id: self
                 .job_id
@@ -298,7 +292,10 @@ impl ScheduleArgs {
             condition: targets.condition(),
             devices: targets.describe(),
             operation,
-            options: ScheduleOptions { start_time, window },
+            options: ScheduleOptions {
+                start_time,
+                window: self.window,
+            },
         };
         plan.check_size(&targets, BODY_BYTES_MAX)?;
         let hub = self.hub.client()?;
@@ -313,12 +310,11 @@ impl ScheduleArgs {
         if !self.watch {
             return Ok(());
         }
-        let again = self.command("watch", &plan.job_id);
         let watch = Watch {
             hub,
             patience: self.patience.clone(),
             output: self.output.clone(),
-            again,
+            again: self.command("watch", &plan.job_id),
         };
         let mut job = job;
         if let Operation::Method(method) = plan.operation {
@@ -333,23 +329,20 @@ impl ScheduleArgs {
         if self.confirm.yes {
             return Ok(());
         }
+        let mut preview = None;
         let many = match targets {
             Targets::Ids(list) => list.ids.len() as u64,
-            Targets::Condition(condition) => {
-                super::preview::count(hub, &Selection::of(condition), condition)
-                    .await
-                    .map_err(
-                        |failure| match failure.client_error().and_then(Error::status) {
-                            // Whoever may schedule jobs need not have the right to ask queries.
-                            Some(401 | 403) => {
-                                failure.try_this("--yes schedules it without counting first")
-                            }
-                            _ => failure,
-                        },
-                    )?
-                    .matching
+            Targets::Condition(_) => {
+                let found = Preview::of(hub, targets).await.map_err(may_not_ask)?;
+                preview.insert(found).matching()
             }
         };
+        if many == 0 {
+            let noun = targets.noun();
+            say(&format!(
+                "No {noun} matches now; the job does nothing unless one does when it starts."
+            ));
+        }
         if many <= self.confirm_above {
             return Ok(());
         }
@@ -359,7 +352,11 @@ impl ScheduleArgs {
             counted(many, targets.noun())
         );
         if stdin().is_terminal() && stderr().is_terminal() {
-            for line in Preview::of(hub, targets).await?.lines(plan) {
+            let preview = match preview {
+                Some(preview) => preview,
+                None => Preview::of(hub, targets).await?,
+            };
+            for line in preview.lines(plan) {
                 say(&line);
             }
         }
@@ -396,6 +393,14 @@ impl ScheduleArgs {
     /// `fanfare job VERB ID` for the same hub.
     fn command(&self, verb: &str, id: &str) -> String {
         super::command(verb, id, &self.hub)
+    }
+}
+
+/// Whoever may schedule jobs need not have the right to ask queries.
+fn may_not_ask(failure: Failure) -> Failure {
+    match failure.client_error().and_then(Error::status) {
+        Some(401 | 403) => failure.try_this("--yes schedules it without counting first"),
+        _ => failure,
     }
 }
 
@@ -444,7 +449,7 @@ pub(crate) fn request(plan: &Plan) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::targets::IdList;
+    use crate::id_list::IdList;
 
     fn plan(operation: Operation, condition: String) -> Plan {
         let options = ScheduleOptions::default();

@@ -63,7 +63,7 @@ impl Screen {
     }
 
     fn replace(&mut self, lines: Vec<String>, size: Size) {
-        let text = redrawing(&self.drawn, &lines, size);
+        let text = redrawing(&self.drawn, &lines, size, size != self.size);
         // A terminal that has gone away is no reason to stop watching.
         let _ = stderr().lock().write_all(text.as_bytes());
         self.drawn = lines;
@@ -72,7 +72,7 @@ impl Screen {
 }
 
 /// What to send so that `lines` stand where `drawn` did. One write, each line drawn over in place: nothing flickers.
-fn redrawing(drawn: &[String], lines: &[String], size: Size) -> String {
+fn redrawing(drawn: &[String], lines: &[String], size: Size, is_resized: bool) -> String {
     // A terminal that became narrower has folded what was drawn.
     let columns = size.columns.max(1);
     let folded: usize = drawn
@@ -85,6 +85,11 @@ fn redrawing(drawn: &[String], lines: &[String], size: Size) -> String {
         write!(out, "\x1b[{up}A").expect("a String takes all");
     }
     out.push('\r');
+    if is_resized {
+        // Terminals remember which rows they folded and join them when they become wider: only rows that were
+        // cleared are forgotten, and without this the lines above would be drawn over then.
+        out.push_str("\x1b[J");
+    }
     for line in lines {
         out.push_str(line);
         // To the end of the line, then down; the terminal scrolls at its bottom.
@@ -123,25 +128,26 @@ mod tests {
 
     #[test]
     fn lines_are_drawn_over_those_before() {
-        assert_eq!(redrawing(&[], &lines(&["a"]), SIZE), "\ra\x1b[K\r\n\x1b[J");
-        let over = redrawing(&lines(&["a", "b"]), &lines(&["c"]), SIZE);
+        let first = redrawing(&[], &lines(&["a"]), SIZE, false);
+        assert_eq!(first, "\ra\x1b[K\r\n\x1b[J");
+        let over = redrawing(&lines(&["a", "b"]), &lines(&["c"]), SIZE, false);
         assert_eq!(over, "\x1b[2A\rc\x1b[K\r\n\x1b[J");
     }
 
     #[test]
     fn a_narrower_terminal_has_folded_what_was_drawn() {
         let drawn = lines(&["0123456789012345678901234", "short", ""]);
-        assert!(redrawing(&drawn, &[], SIZE).starts_with("\x1b[4A\r"));
+        assert!(redrawing(&drawn, &[], SIZE, true).starts_with("\x1b[4A\r\x1b[J"));
         let narrow = Size {
             columns: 10,
             ..SIZE
         };
-        assert!(redrawing(&drawn, &[], narrow).starts_with("\x1b[5A\r"));
+        assert!(redrawing(&drawn, &[], narrow, true).starts_with("\x1b[5A\r"));
     }
 
     #[test]
     fn the_cursor_does_not_go_above_the_top() {
         let drawn = vec!["x".to_owned(); 40];
-        assert!(redrawing(&drawn, &[], SIZE).starts_with("\x1b[9A\r"));
+        assert!(redrawing(&drawn, &[], SIZE, false).starts_with("\x1b[9A\r"));
     }
 }

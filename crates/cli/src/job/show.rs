@@ -6,18 +6,19 @@ use clap::Args;
 use fanfare_client::Job;
 use serde_json::{Value, json};
 
-use super::figures::{moment, moment_of, span, took};
-use super::follow::describe;
+use super::figures::{moment, span, took};
+use super::follow::{begins, describe};
 use super::targets::described;
 use super::view::outcome_words;
 use crate::clock::unix_now_micros;
 use crate::failure::Failure;
 use crate::hub::HubArgs;
-use crate::output::{Column, Format, OutputArgs, Tone, show_one};
+use crate::output::{self, Column, Format, OutputArgs, Tone, show_one};
 use crate::time_arg;
 
 /// `fanfare job show`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ShowArgs {
     /// The job.
     #[arg(value_name = "JOB", value_parser = super::job_id)]
@@ -27,6 +28,11 @@ pub(crate) struct ShowArgs {
     #[command(flatten)]
     hub: HubArgs,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  fanfare job show lock-43
+  fanfare job show lock-43 -o json | jq -r .status";
 
 impl ShowArgs {
     pub(crate) async fn run(self) -> Result<(), Failure> {
@@ -50,11 +56,13 @@ pub(crate) fn job_columns() -> Vec<Column> {
         Column::new("status").toned(status_tone),
         Column::new("createdTime")
             .titled("created")
-            .shown(moment_of),
-        Column::new("startTime").titled("starts").shown(moment_of),
+            .shown(output::moment),
+        Column::new("startTime")
+            .titled("starts")
+            .shown(output::moment),
         Column::new("endTime")
             .titled("ended")
-            .shown(moment_of)
+            .shown(output::moment)
             .only_csv(),
         counted("deviceCount", "/deviceJobStatistics/deviceCount").titled("devices"),
         counted("succeededCount", "/deviceJobStatistics/succeededCount").titled("succeeded"),
@@ -116,7 +124,8 @@ fn card(job: &Job, now: i64) -> Value {
         };
         say("start", Some(format!("{}{words}", moment(start))));
         if let Some(window) = job.window {
-            let closes = start
+            let closes = begins(job)
+                .unwrap_or(start)
                 .as_micros()
                 .saturating_add(i64::try_from(window.as_micros()).unwrap_or(i64::MAX));
             let closes = fanfare_client::Timestamp::from_micros(closes);
@@ -131,7 +140,8 @@ fn card(job: &Job, now: i64) -> Value {
         }
         match job.end_time {
             Some(end) if end > start => {
-                let ran = took(since(end.as_micros() - start.as_micros()));
+                let began = begins(job).unwrap_or(start);
+                let ran = took(since(end.as_micros() - began.as_micros()));
                 say("end", Some(format!("{}, after {ran}", moment(end))));
             }
             end => say("end", end.map(moment)),
@@ -217,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_had_passed_opens_the_window_when_the_job_is_made() {
+        let document = json!({"jobId": "j", "type": "scheduleUpdateTwin", "status": "completed",
+            "createdTime": "2031-02-03T04:00:00Z", "startTime": "2020-01-01T00:00:00Z",
+            "endTime": "2031-02-03T04:00:09Z", "maxExecutionTimeInSeconds": 60});
+        let said = lines(document, "2031-02-04T00:00:00Z").join("\n");
+        assert!(said.contains("window: 1m, to 2031-02-03 "), "{said}");
+        assert!(said.contains(", after 9.0s"), "{said}");
+    }
+
+    #[test]
     fn a_job_that_has_ended_says_how_long_it_took_and_what_came_of_it() {
         let document = json!({"jobId": "j", "type": "scheduleDeviceMethod", "status": "completed",
             "fanfare": {"condition": {"length": 40000000}},
@@ -227,7 +247,7 @@ mod tests {
         for line in [
             "does: method lock",
             "devices: a condition of 40,000,000 characters",
-            "answer in: 15 s",
+            "answer in: 15s",
             "outcome: 2 succeeded, 1 failed",
         ] {
             assert!(said.contains(&line.to_owned()), "{line}: {said:?}");

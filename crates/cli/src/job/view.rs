@@ -246,6 +246,9 @@ fn counts(counts: &DeviceJobStatistics, width: usize) -> Line {
     line
 }
 
+/// With no call under way for so long, a job waits for devices.
+const WAITING_AFTER: Duration = Duration::from_secs(2);
+
 /// How fast, how long still, and how long the window is open; or when the job starts.
 fn timing(at: &Standing, now: Duration, width: usize) -> Option<Line> {
     let mut said = Vec::new();
@@ -259,10 +262,13 @@ fn timing(at: &Standing, now: Duration, width: usize) -> Option<Line> {
     } else if at.status == JobStatus::Running {
         let left = at.left_count();
         let closes = at.closes_in(now);
-        if let Some(per_second) = at.pace.per_second(now) {
+        // Nothing is called: what is left is not online, and the pace so far says nothing about it.
+        let is_waiting = at.counts().running_count == 0 && at.pace.idle(now) >= WAITING_AFTER;
+        let pace = (!is_waiting).then_some(&at.pace);
+        if let Some(per_second) = pace.and_then(|pace| pace.per_second(now)) {
             said.push(rate(per_second));
         }
-        match (at.pace.time_for(left, now), closes) {
+        match (pace.and_then(|pace| pace.time_for(left, now)), closes) {
             (Some(needs), Some(closes)) if needs > closes => {
                 said.push("will not be done in time at this rate".to_owned());
             }

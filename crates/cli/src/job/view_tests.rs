@@ -194,6 +194,19 @@ fn a_job_that_waits_for_its_devices_says_so() {
 }
 
 #[test]
+fn a_pace_of_before_says_nothing_about_devices_that_are_not_online() {
+    let mut at = running();
+    at.counts = Some(counts(40, 0, 0, 20, 0));
+    at.pace = crate::job::pace::Pace::default();
+    at.pace.observe(MINUTE - Duration::from_secs(5), 10);
+    at.pace.observe(MINUTE - Duration::from_secs(3), 40);
+    at.pace.observe(MINUTE, 40);
+    at.reasons = None;
+    let third = shown(&at, 80).lines().nth(3).unwrap().to_owned();
+    assert_eq!(third, "  waiting for 20 devices   window closes in 59m 00s");
+}
+
+#[test]
 fn a_job_that_cannot_be_done_in_time_says_so() {
     let mut at = running();
     at.times.window = Some(MINUTE + MINUTE / 4);

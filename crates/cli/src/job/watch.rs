@@ -19,7 +19,7 @@ use crate::stop_signal::StopSignal;
 
 /// `fanfare job watch`.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct WatchVerbArgs {
     /// The job.
     #[arg(value_name = "JOB", value_parser = super::job_id)]
@@ -32,7 +32,13 @@ pub(crate) struct WatchVerbArgs {
     hub: HubArgs,
 }
 
-const EXIT_CODES: &str = "Exit code: 0 when the job completed, 1 when it failed or was cancelled, or with \
+const EXAMPLES: &str = "\
+Examples:
+  fanfare job watch lock-43
+  fanfare job watch lock-43 --fail-on-device-error && echo locked
+  fanfare job watch lock-43 -o jsonl | jq -c .deviceJobStatistics
+
+Exit code: 0 when the job completed, 1 when it failed or was cancelled, or with \
     --fail-on-device-error when devices failed in it, 130 after Ctrl-C, which leaves the job running.";
 
 /// How a job is watched.
@@ -42,7 +48,7 @@ pub(crate) struct PatienceArgs {
     #[arg(long)]
     fail_on_device_error: bool,
     /// How long the hub may be gone before the watch ends; the job is not affected.
-    #[arg(long, value_name = "LENGTH", value_parser = crate::time_arg::duration, default_value = "10m")]
+    #[arg(long, value_name = "TIME", value_parser = crate::time_arg::duration, default_value = "10m")]
     give_up_after: Duration,
 }
 

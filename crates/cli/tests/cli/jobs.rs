@@ -234,6 +234,19 @@ fn mistakes_of_scheduling_are_told_before_or_by_the_hub() {
     method(&["tags.floor = 1 ORDER BY deviceId"])
         .snapshot("job-schedule-bad-condition")
         .exits(4);
+    for (name, condition) in [
+        ("job-schedule-stray-word", "tags.floor = 1 doors"),
+        ("job-schedule-unended", "tags.floor = 1 AND"),
+        (
+            "job-schedule-wrong-brackets",
+            "tags.floor = 1) OR (tags.floor = 2",
+        ),
+    ] {
+        method(&[condition, "--dry-run"]).snapshot(name).exits(4);
+    }
+    method(&["deviceId = 'nobody'", "--job-id", "lock-nobody"])
+        .snapshot("job-schedule-nobody")
+        .exits(0);
     method(&["tags.floor = ", "--yes", "--job-id", "lock-0"])
         .snapshot("job-schedule-bad-condition-yes")
         .exits(4);
@@ -251,7 +264,7 @@ fn mistakes_of_scheduling_are_told_before_or_by_the_hub() {
         .exits(2);
     method(&["*", "--response-timeout", "1s", "--job-id", "lock-0"])
         .snapshot("job-schedule-bad-timeout")
-        .exits(4);
+        .exits(2);
     method(&["*", "--confirm-above", "3"])
         .snapshot("job-schedule-nobody-to-ask")
         .exits(2);

@@ -98,7 +98,7 @@ fn call() {
         "1s",
     ])
     .snapshot("method-call-bad-timeout")
-    .exits(4);
+    .exits(2);
     run(&["method", "call", "door-1"])
         .snapshot("method-call-no-name")
         .exits(2);

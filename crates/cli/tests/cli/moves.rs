@@ -1,10 +1,12 @@
-//! `fanfare device import` and `export`: lines, and what is left when one is cut.
+//! `fanfare device import` and `export`: what goes in, what comes out.
+
+mod cuts;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Stdio};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 
 use serde_json::{Map, Value, json};
 
@@ -114,7 +116,7 @@ fn import() {
     write(
         &scene,
         "devices.txt.import",
-        "{\"import\":1,\"hub\":\"https://other\",\"mode\":\"createOrUpdate\",\"file\":{\"bytes\":1,\"head\":\"\"},\"lines\":1,\"bytes\":1,\"sentLinesMax\":1,\"changed\":1,\"foundDone\":0,\"failed\":0,\"errorsBytes\":0}",
+        "{\"import\":1,\"hub\":\"https://other\",\"mode\":\"createOrUpdate\",\"file\":{\"bytes\":1,\"written\":1,\"head\":\"\"},\"lines\":1,\"bytes\":1,\"sentLinesMax\":1,\"changed\":1,\"foundDone\":0,\"failed\":0,\"errorsBytes\":0}",
     );
     run(&["device", "import", "devices.txt"])
         .snapshot("device-import-other-checkpoint")
@@ -191,14 +193,90 @@ fn export() {
     ])
     .snapshot("device-export-bad-condition")
     .exits(4);
+    // Keys are not written into what others can read already.
+    write(&scene, "devices.txt.partial", "");
+    let partial = scene.folder().join("devices.txt.partial");
+    fs::set_permissions(&partial, fs::Permissions::from_mode(0o644)).unwrap();
+    run(&["device", "export", "devices.txt", "--overwrite"]).exits(0);
     write(&scene, "other.txt.export", "{");
     run(&["device", "export", "other.txt"])
         .snapshot("device-export-bad-checkpoint")
         .exits(2);
-    use std::os::unix::fs::PermissionsExt as _;
     let file = fs::metadata(scene.folder().join("devices.txt")).unwrap();
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
     assert!(!scene.folder().join("other.txt.partial").exists());
+}
+
+#[test]
+fn what_is_no_file_of_lines_is_called_what_it_is() {
+    let scene = Scene::start(ADDRESS);
+    let run = |args: &[&str]| timeless(scene.fanfare(args));
+    fs::write(scene.folder().join("devices.gz"), b"\x1f\x8b\x08\0\0").unwrap();
+    run(&["device", "import", "devices.gz"])
+        .snapshot("device-import-gzip")
+        .exits(2);
+    scene
+        .fanfare_with(
+            &["device", "import", "-", "--dry-run"],
+            "[\n{\"id\":\"a\"}\n]\n",
+            &[],
+        )
+        .snapshot("device-import-array")
+        .exits(2);
+    // The file of errors is emptied first; the one that is imported is not to be lost to that.
+    write(&scene, "devices.txt", "{\"id\":\"door-1\"}\n");
+    run(&[
+        "device",
+        "import",
+        "devices.txt",
+        "--errors",
+        "./devices.txt",
+    ])
+    .snapshot("device-import-errors-into-itself")
+    .exits(2);
+    assert!(scene.folder().join("devices.txt").exists());
+    run(&[
+        "device",
+        "import",
+        "devices.txt",
+        "--errors",
+        "absent/errors.jsonl",
+    ])
+    .exits(2);
+    assert_eq!(total(&scene), 0);
+}
+
+/// Members that other programs write, some in their own letter case.
+#[test]
+fn a_file_of_the_original_in_odd_case_is_read_whole() {
+    let scene = Scene::start(ADDRESS);
+    let line = json!({
+        "Id": "door-1", "ETag": "MA==", "Status": "Disabled", "StatusReason": "lost", "generationId": "637",
+        "connectionState": "Disconnected", "connectionStateUpdatedTime": "0001-01-01T00:00:00",
+        "lastActivityTime": "0001-01-01T00:00:00Z", "cloudToDeviceMessageCount": 0, "deviceScope": null,
+        "parentScopes": [], "TwinETag": "AAAAAAAAAAE=", "Tags": {"Floor": 3}, "ImportMode": "CreateOrUpdate",
+        "Authentication": {"Type": "Sas", "SymmetricKey": {"PrimaryKey": KEY_ONE, "SecondaryKey": KEY_TWO},
+            "X509Thumbprint": {"PrimaryThumbprint": null, "SecondaryThumbprint": null}},
+        "Properties": {"Desired": {"Locked": true, "$version": 7, "$metadata": {}}, "Reported": {"$version": 3}},
+        "Capabilities": {"IotEdge": false},
+    });
+    write(&scene, "devices.txt", &format!("{line}\r\n"));
+    scene
+        .fanfare(&["device", "import", "devices.txt", "--dry-run"])
+        .exits(0);
+    scene.fanfare(&["device", "import", "devices.txt"]).exits(0);
+    let exported = scene.fanfare(&["device", "export", "-"]);
+    let exported = exported.exits(0).json();
+    for (member, want) in [
+        ("/status", json!("disabled")),
+        ("/statusReason", json!("lost")),
+        ("/tags", json!({"Floor": 3})),
+        ("/properties/desired/Locked", json!(true)),
+        ("/authentication/symmetricKey/primaryKey", json!(KEY_ONE)),
+        ("/authentication/symmetricKey/secondaryKey", json!(KEY_TWO)),
+    ] {
+        assert_eq!(exported.pointer(member), Some(&want), "{member}");
+    }
 }
 
 /// A fleet with everything that a line can say.
@@ -286,177 +364,28 @@ fn an_exported_fleet_is_the_same_in_another_hub() {
     assert_eq!(told(&again.exits(0).stdout), told(&exported));
 }
 
-/// Lines that may be imported once only: what is told twice is refused.
-fn creations(devices: u64) -> String {
-    let mut text = String::new();
-    for n in 0..devices {
-        writeln!(
-            text,
-            "{{\"id\":\"d-{n}\",\"importMode\":\"create\",\"tags\":{{\"n\":{n}}}}}"
-        )
-        .unwrap();
-    }
-    text
-}
-
-/// Starts an import and returns when it is under way: the checkpoint on the disk says that lines are done.
-fn begin_import(scene: &Scene, file: &str) -> Child {
-    let mut child = scene
-        .command(&["device", "import", file, "-o", "json"], &[])
-        .stdin(Stdio::null())
+#[test]
+fn a_fleet_moves_through_a_pipe() {
+    let (from, to) = (Scene::start(ADDRESS), Scene::start(ADDRESS));
+    write(&from, "made.txt", &motley_fleet());
+    from.fanfare(&["device", "import", "made.txt"]).exits(0);
+    let mut export = from
+        .command(&["device", "export", "-"], &[])
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let checkpoint = scene.folder().join(format!("{file}.import"));
-    let lines = || {
-        let text = fs::read_to_string(&checkpoint).ok()?;
-        serde_json::from_str::<Value>(&text).ok()?["lines"].as_u64()
-    };
-    let registry = scene.client().registry();
-    // Each look asks the hub, so that it is no idle loop.
-    while lines().unwrap_or(0) == 0 {
-        scene.wait(registry.device_statistics()).unwrap();
-        assert!(child.try_wait().unwrap().is_none(), "the import has ended");
-    }
-    child
-}
-
-/// Devices of the tests that cut an import: some seconds of work.
-const MANY: u64 = 20_000;
-
-#[test]
-fn a_killed_import_goes_on_where_it_was() {
-    let scene = Scene::start(ADDRESS);
-    write(&scene, "devices.txt", &creations(MANY));
-    let mut child = begin_import(&scene, "devices.txt");
-    child.kill().unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(9));
-    let done_before = total(&scene);
-    assert!(done_before < MANY, "it was not cut in the middle");
-
-    let again = scene.fanfare(&["device", "import", "devices.txt", "-o", "json"]);
-    let result = again.exits(0).json();
-    let began = result["beganAtLine"].as_u64().unwrap();
-    assert!(began > 1, "{result}");
-    assert!(
-        again.stderr.contains("Going on with line "),
-        "{}",
-        again.stderr
-    );
-    // No line is lost, none was refused for having been told twice.
-    let (changed, found) = (
-        result["changed"].as_u64().unwrap(),
-        result["foundDone"].as_u64().unwrap(),
-    );
-    assert_eq!((changed + found, &result["failed"]), (MANY, &json!(0)));
-    // What was done again is what was done after the last checkpoint, and in the calls that were under way.
-    let doubled = done_before - (began - 1);
-    assert!(
-        (doubled..=doubled + 400).contains(&found),
-        "{found}, {doubled}"
-    );
-    assert_eq!(total(&scene), MANY);
-    assert!(!scene.folder().join("devices.txt.import").exists());
-    assert!(!scene.folder().join("devices.txt.errors.jsonl").exists());
-}
-
-#[test]
-fn an_import_outlives_a_kill_of_the_hub() {
-    let mut scene = Scene::start(ADDRESS);
-    write(&scene, "devices.txt", &creations(MANY));
-    let child = begin_import(&scene, "devices.txt");
-    scene.kill_hub();
-    scene.start_again();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let (changed, found) = (
-        result["changed"].as_u64().unwrap(),
-        result["foundDone"].as_u64().unwrap(),
-    );
-    assert_eq!(
-        (changed + found, &result["failed"]),
-        (MANY, &json!(0)),
-        "{said}"
-    );
-    assert_eq!(total(&scene), MANY);
-}
-
-#[test]
-fn two_imports_of_one_file_do_not_meet() {
-    let scene = Scene::start(ADDRESS);
-    write(&scene, "devices.txt", &creations(MANY));
-    let mut child = begin_import(&scene, "devices.txt");
-    scene
-        .fanfare(&["device", "import", "devices.txt"])
-        .snapshot("device-import-twice-at-once")
-        .exits(2);
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-#[test]
-fn ctrl_c_leaves_an_import_to_be_finished() {
-    use rustix::process::{Pid, Signal, kill_process};
-    let scene = Scene::start(ADDRESS);
-    write(&scene, "devices.txt", &creations(MANY));
-    let child = begin_import(&scene, "devices.txt");
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("Stopped before line "), "{said}");
-    // Whatever was under way was waited for: nothing is in doubt.
-    let again = scene.fanfare(&["device", "import", "devices.txt", "-o", "json"]);
-    let result = again.exits(0).json();
-    assert_eq!(
-        (&result["changed"], &result["foundDone"]),
-        (&json!(MANY), &json!(0))
-    );
-}
-
-#[test]
-fn a_killed_export_goes_on_behind_its_last_page() {
-    let scene = Scene::start(ADDRESS);
-    write(&scene, "made.txt", &creations(MANY));
-    scene.fanfare(&["device", "import", "made.txt"]).exits(0);
-    let mut child = scene
-        .command(
-            &["device", "export", "devices.txt", "--in-flight", "4"],
-            &[],
-        )
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+    let lines = export.stdout.take().unwrap();
+    let import = to
+        .command(&["device", "import", "-", "-o", "json"], &[])
+        .stdin(lines)
+        .output()
         .unwrap();
-    let (checkpoint, partial) = (
-        scene.folder().join("devices.txt.export"),
-        scene.folder().join("devices.txt.partial"),
+    assert!(export.wait().unwrap().success());
+    let result: Value = serde_json::from_slice(&import.stdout).unwrap();
+    assert_eq!(
+        (&result["changed"], &result["failed"]),
+        (&json!(202), &json!(0))
     );
-    let registry = scene.client().registry();
-    while !checkpoint.exists() {
-        scene.wait(registry.device_statistics()).unwrap();
-        assert!(child.try_wait().unwrap().is_none(), "the export has ended");
-    }
-    child.kill().unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(9));
-    assert!(!scene.folder().join("devices.txt").exists());
-    // What a crash leaves behind the durable bytes is cut off.
-    let mut torn = fs::File::options().append(true).open(&partial).unwrap();
-    std::io::Write::write_all(&mut torn, b"{\"id\":\"d-tor").unwrap();
-
-    let again = scene.fanfare(&["device", "export", "devices.txt", "-o", "json"]);
-    assert_eq!(again.exits(0).json()["lines"], MANY);
-    assert!(
-        again.stderr.contains("Going on behind "),
-        "{}",
-        again.stderr
-    );
-    let text = fs::read_to_string(scene.folder().join("devices.txt")).unwrap();
-    let all = told(&text);
-    assert_eq!(all.len() as u64, MANY);
-    assert!(!checkpoint.exists() && !partial.exists());
+    let all = |scene: &Scene| told(&scene.fanfare(&["device", "export", "-"]).exits(0).stdout);
+    assert_eq!(all(&to), all(&from));
 }
