@@ -303,7 +303,7 @@ impl<'a> Call<'a> {
     }
 
     fn target(&self) -> Result<PathAndQuery, Error> {
-        let (path, version) = (&self.path, &self.hub.api_version);
+        let (path, version) = (&*self.path, &*self.hub.api_version);
         // Whatever lies between takes dots out of paths, encoded or not, and a path without its last segment is that
         // of something else: deleting the module `..` would delete its device.
         if path
@@ -314,7 +314,8 @@ impl<'a> Call<'a> {
             let why = "an id cannot be empty, '.' or '..'";
             return Err(Error::Argument(format!("{why}: {path} is another path")));
         }
-        let text = format!("{path}?{API_VERSION_PARAMETER}={version}{}", self.query);
+        let parts = [path, "?", API_VERSION_PARAMETER, "=", version, &self.query];
+        let text = parts.concat();
         PathAndQuery::from_maybe_shared(Bytes::from(text))
             .map_err(|_| Error::Argument(format!("'{path}' cannot be sent as a path")))
     }

@@ -55,7 +55,10 @@ impl Timestamp {
         }
         let zone_at = text[11..].find(['Z', 'z', '+', '-']);
         let (local, zone) = text.split_at(zone_at.map_or(text.len(), |at| at + 11));
-        let local: DateTime = local.parse().map_err(|_| refused())?;
+        let local = match plain_civil(local.as_bytes()) {
+            Some(local) => local,
+            None => local.parse().map_err(|_| refused())?,
+        };
         let offset_seconds = zone_seconds(zone).ok_or_else(refused)?;
         // Civil times reach the last moment of 9999, which some clients send for "never"; jiff's own
         // timestamps end a day earlier.
@@ -92,6 +95,32 @@ impl Timestamp {
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// Seconds east of Greenwich: nothing, `Z`, or an offset as `+hh`, `+hhmm` or `+hh:mm`.
+/// Reads the form that everybody writes, `YYYY-MM-DDTHH:MM:SS` with up to nine digits after a point, several times as
+/// fast as a parser of all forms: documents of jobs and twins are full of it. `None` for all else.
+fn plain_civil(text: &[u8]) -> Option<DateTime> {
+    let (whole, fraction) = text.split_first_chunk::<19>()?;
+    let marks = [whole[4], whole[7], whole[13], whole[16]];
+    if marks != *b"--::" {
+        return None;
+    }
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0_i32, |number, digit| {
+            let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+            Some(number * 10 + i32::from(digit))
+        })
+    };
+    let two = |at: usize| number(&whole[at..at + 2]).and_then(|number| i8::try_from(number).ok());
+    let nanos = match fraction {
+        [] => 0,
+        [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => {
+            (digits.len()..9).try_fold(number(digits)?, |number, _| number.checked_mul(10))?
+        }
+        _ => return None,
+    };
+    let year = i16::try_from(number(&whole[..4])?).ok()?;
+    DateTime::new(year, two(5)?, two(8)?, two(11)?, two(14)?, two(17)?, nanos).ok()
+}
+
 fn zone_seconds(zone: &str) -> Option<i32> {
     let sign = match zone.as_bytes().first() {
         None => return Some(0),
@@ -318,6 +347,16 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever the short way reads, the parser of all forms reads the same.
+        #[test]
+        fn the_short_way_reads_what_the_long_one_reads(
+            text in "[0-9]{4}-[0-1][0-9]-[0-3][0-9][Tt][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,10})?",
+        ) {
+            if let Some(local) = plain_civil(text.as_bytes()) {
+                prop_assert_eq!(text.parse::<DateTime>().ok(), Some(local), "{}", text);
+            }
+        }
+
         #[test]
         fn printing_and_reading_agree(micros in Timestamp::NEVER.0..=Timestamp::MAX.0) {
             let at = Timestamp::from_micros(micros);
