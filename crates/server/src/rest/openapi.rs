@@ -154,13 +154,13 @@ fn responses(operation: &Operation, is_open: bool) -> Value {
 
 fn answered(answer: &Answer) -> Value {
     let mut answered = json!({"description": answer.meaning});
-    let plain = match answer.schema {
-        "text" => Some("text/plain"),
-        "events" => Some("text/event-stream"),
-        _ => None,
-    };
-    if let Some(media) = plain {
-        answered["content"] = json!({media: {"schema": {"type": "string"}}});
+    let text = json!({"type": "string"});
+    if answer.schema == "text" {
+        answered["content"] = json!({"text/plain": {"schema": text}});
+    } else if answer.schema == "events" {
+        // The schema is that of one event. Its data is text, and that text is JSON.
+        let event = json!({"type": "object", "required": ["data"], "properties": {"data": text}});
+        answered["content"] = json!({"text/event-stream": {"schema": event}});
     } else if !answer.schema.is_empty() {
         answered["content"] = json!({"application/json": {"schema": shape(answer.schema)}});
     }
