@@ -209,6 +209,16 @@ pub struct SymmetricKey {
 }
 
 impl SymmetricKey {
+    /// The primary key; `None` also while it is still to be made.
+    pub(super) fn made_primary(&self) -> Option<&Secret> {
+        self.primary_key.as_ref().filter(|key| !key.is_empty())
+    }
+
+    /// The secondary key; `None` also while it is still to be made.
+    pub(super) fn made_secondary(&self) -> Option<&Secret> {
+        self.secondary_key.as_ref().filter(|key| !key.is_empty())
+    }
+
     fn is_absent(&self) -> bool {
         self.primary_key.is_none() && self.secondary_key.is_none()
     }

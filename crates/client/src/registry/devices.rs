@@ -258,8 +258,7 @@ impl Device {
     /// ```
     #[must_use]
     pub fn primary_key(&self) -> Option<&Secret> {
-        let keys = &self.authentication.as_ref()?.symmetric_key;
-        keys.primary_key.as_ref().filter(|key| !key.is_empty())
+        self.authentication.as_ref()?.symmetric_key.made_primary()
     }
 
     /// Its secondary key; `None` for a device without one, or whose keys are still to be made.
@@ -269,8 +268,7 @@ impl Device {
     /// ```
     #[must_use]
     pub fn secondary_key(&self) -> Option<&Secret> {
-        let keys = &self.authentication.as_ref()?.symmetric_key;
-        keys.secondary_key.as_ref().filter(|key| !key.is_empty())
+        self.authentication.as_ref()?.symmetric_key.made_secondary()
     }
 }
 

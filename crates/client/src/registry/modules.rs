@@ -113,8 +113,7 @@ impl Module {
     /// ```
     #[must_use]
     pub fn primary_key(&self) -> Option<&Secret> {
-        let keys = &self.authentication.as_ref()?.symmetric_key;
-        keys.primary_key.as_ref().filter(|key| !key.is_empty())
+        self.authentication.as_ref()?.symmetric_key.made_primary()
     }
 
     fn path(&self) -> String {
