@@ -5,7 +5,9 @@
 
 #![allow(clippy::print_stdout, reason = "a command line prints")]
 
+#[cfg(target_os = "linux")]
 mod get_job;
+#[cfg(target_os = "linux")]
 mod relay;
 
 use std::net::IpAddr;
@@ -48,8 +50,10 @@ enum What {
     /// A twin job over devices that are offline, a method job over devices that are connected.
     Jobs(JobsArgs),
     /// One small call, many times, beside the Node SDK making the same.
+    #[cfg(target_os = "linux")]
     GetJob(get_job::GetJobArgs),
     /// The client under measurement of `get-job`.
+    #[cfg(target_os = "linux")]
     #[command(hide = true)]
     GetJobCalls(get_job::CallsArgs),
 }
@@ -84,8 +88,10 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new;
     match args.what {
         What::Jobs(args) => runtime()?.block_on(bench_jobs(args)),
+        #[cfg(target_os = "linux")]
         What::GetJob(args) => runtime()?.block_on(get_job::run(args)),
-        What::GetJobCalls(args) => get_job::calls(&args),
+        #[cfg(target_os = "linux")]
+        What::GetJobCalls(args) => get_job::calls(args),
     }
 }
 
@@ -339,7 +345,7 @@ impl FleetProcess {
             .args(["--count", &count.to_string()])
             .args(["--https-port", &hub.https_port.to_string()])
             .args(["--mqtt-plain-port", &plain.to_string()])
-            .arg("--ca")
+            .arg("--ca-file")
             .arg(hub.data_dir.join("ca.pem"))
             .env("FANFARE_CONNECTION_STRING", string)
             .stdin(Stdio::null())

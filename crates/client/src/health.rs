@@ -72,7 +72,7 @@ impl HealthProbe {
             let mut arrived = self.route.send(outgoing, &mut trace).await.ok()?;
             let status = arrived.status;
             if let Ok((_, true)) = arrived.beginning(REPLY_BYTES_MAX).await {
-                self.route.finish(arrived).await;
+                self.route.finish(arrived);
             }
             Some(status)
         };

@@ -4,6 +4,7 @@
 //! done. What is sent and read lives below: [`schedule`], [`documents`], [`states`]; watching in [`monitor`].
 
 use crate::pager::ListRequest;
+use crate::queries::literal;
 use crate::transport::{Method, Repeat, segment};
 use crate::{Error, HubClient, Pager};
 
@@ -212,8 +213,8 @@ impl JobClient {
     #[must_use]
     pub fn device_jobs(&self, job_id: &str) -> Pager<DeviceJob> {
         // No id of the contract has a quote, but the text must not end early whatever is asked for.
-        let id = job_id.replace('\\', "\\\\").replace('\'', "\\'");
-        let text = format!("SELECT * FROM devices.jobs WHERE devices.jobs.jobId = '{id}'");
+        let id = literal(job_id);
+        let text = format!("SELECT * FROM devices.jobs WHERE devices.jobs.jobId = {id}");
         Pager::new(self.hub.clone(), ListRequest::Query(text))
     }
 

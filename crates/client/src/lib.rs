@@ -79,7 +79,7 @@ pub use options::{ClientOptions, Trust};
 pub use pager::{Pager, Pages};
 pub use profile::{HubProfile, Rate};
 pub use proxy::Proxy;
-pub use queries::QueryClient;
+pub use queries::{QueryClient, literal};
 pub use registry::{
     Authentication, AuthenticationType, BULK_ITEMS_MAX, BulkInterrupted, BulkItem, BulkOutcome,
     BulkProperties, Capabilities, Configuration, ConfigurationContent, ConfigurationMetrics,

@@ -5,6 +5,30 @@ use serde::de::DeserializeOwned;
 use crate::pager::ListRequest;
 use crate::{HubClient, Pager, Twin};
 
+/// `text` as a literal of the query language, its quotes included: what a condition or query that is made of somebody
+/// else's words has in their place.
+///
+/// ```
+/// use fanfare_client::literal;
+///
+/// assert_eq!(literal("lock-43"), "'lock-43'");
+/// let condition = format!("tags.tenant = {}", literal("O'Hara"));
+/// assert_eq!(condition, r"tags.tenant = 'O\'Hara'");
+/// ```
+#[must_use]
+pub fn literal(text: &str) -> String {
+    let mut literal = String::with_capacity(text.len() + 2);
+    literal.push('\'');
+    for c in text.chars() {
+        if matches!(c, '\'' | '\\') {
+            literal.push('\\');
+        }
+        literal.push(c);
+    }
+    literal.push('\'');
+    literal
+}
+
 /// The queries of one hub. Cheap to clone.
 ///
 /// ```no_run

@@ -273,7 +273,7 @@ impl<'a> Call<'a> {
                 let headers = std::mem::take(&mut arrived.headers);
                 let (body, whole) = arrived.beginning(REFUSAL_BYTES_MAX).await?;
                 if whole {
-                    route.finish(arrived).await;
+                    route.finish(arrived);
                 }
                 return Ok(Answer::of(status, headers, body));
             }
@@ -285,7 +285,7 @@ impl<'a> Call<'a> {
             }
             let headers = std::mem::take(&mut arrived.headers);
             let body = arrived.whole(BODY_BYTES_MAX).await?;
-            route.finish(arrived).await;
+            route.finish(arrived);
             Ok(Answer::of(status, headers, body))
         };
         // Boxed: a try is large, and every future above it would carry it more than once.

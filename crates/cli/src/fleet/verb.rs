@@ -26,8 +26,8 @@ pub struct FleetArgs {
     #[arg(long, env = "FANFARE_CONNECTION_STRING", hide_env_values = true)]
     connection_string: String,
     /// The CA to trust, a PEM file such as `fanfare-data/ca.pem`; the system's otherwise.
-    #[arg(long)]
-    ca: Option<PathBuf>,
+    #[arg(long, value_name = "PEM")]
+    ca_file: Option<PathBuf>,
     /// HTTPS port of the hub.
     #[arg(long, default_value_t = 443)]
     https_port: u16,
@@ -118,7 +118,7 @@ fn report(fleet: &Fleet, json: bool) -> anyhow::Result<()> {
 }
 
 fn hub_client(args: &FleetArgs) -> anyhow::Result<HubClient> {
-    let trust = match &args.ca {
+    let trust = match &args.ca_file {
         Some(path) => Trust::SystemAnd(
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         ),
@@ -141,7 +141,7 @@ async fn target(args: &FleetArgs, host: &str) -> anyhow::Result<FleetTarget> {
         return Ok(FleetTarget::plain(host, resolve(bare, port).await?));
     }
     let address = resolve(bare, args.mqtts_port).await?;
-    match &args.ca {
+    match &args.ca_file {
         Some(path) => FleetTarget::tls(host, address, &std::fs::read(path)?),
         None => FleetTarget::tls_with_system_roots(host, address),
     }

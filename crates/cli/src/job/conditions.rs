@@ -3,23 +3,7 @@
 //! A condition begins a line of its own inside such a query, so that the place in a refusal is its place in the
 //! condition, one line down.
 
-/// `text` as a literal of the query language.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut literal = String::with_capacity(text.len() + 2);
-    push_quoted(&mut literal, text);
-    literal
-}
-
-fn push_quoted(out: &mut String, text: &str) {
-    out.push('\'');
-    for c in text.chars() {
-        if matches!(c, '\'' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('\'');
-}
+use fanfare_client::literal;
 
 /// `deviceId IN ['a','b']`.
 pub(crate) fn one_of<'a>(device_ids: impl IntoIterator<Item = &'a str>) -> String {
@@ -28,7 +12,7 @@ pub(crate) fn one_of<'a>(device_ids: impl IntoIterator<Item = &'a str>) -> Strin
         if at > 0 {
             condition.push(',');
         }
-        push_quoted(&mut condition, id);
+        condition.push_str(&literal(id));
     }
     condition.push(']');
     condition
@@ -141,7 +125,6 @@ mod tests {
             r"deviceId IN ['a','o\'hara','b\\']"
         );
         assert_eq!(one_of([]), "deviceId IN []");
-        assert_eq!(quoted("lock-43"), "'lock-43'");
     }
 
     #[test]

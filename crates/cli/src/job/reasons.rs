@@ -5,11 +5,9 @@
 
 use std::collections::HashMap;
 
-use fanfare_client::{DeviceJob, DeviceJobStatus, HubClient, OUTCOME_UNKNOWN};
+use fanfare_client::{DeviceJob, DeviceJobStatus, HubClient, OUTCOME_UNKNOWN, literal};
 use serde::Serialize;
 use serde_json::Value;
-
-use super::conditions::quoted;
 
 /// Failed rows that are counted where the hub cannot group them.
 const ROWS_LOOKED_AT_MAX: u64 = 20_000;
@@ -83,7 +81,7 @@ impl Reasons {
     ) -> Result<Self, fanfare_client::Error> {
         let failed = format!(
             "devices.jobs.jobId = {} AND devices.jobs.status = 'failed'",
-            quoted(job_id)
+            literal(job_id)
         );
         let grouped = format!(
             "SELECT error.code AS code, COUNT() AS count FROM devices.jobs WHERE {failed} GROUP BY error.code"
@@ -126,7 +124,7 @@ impl Reasons {
         let grouped = format!(
             "SELECT {status} AS status, COUNT() AS count FROM devices.jobs \
              WHERE devices.jobs.jobId = {} AND {status} >= 400 GROUP BY {status}",
-            quoted(job_id)
+            literal(job_id)
         );
         let rows = match hub
             .queries()

@@ -1,9 +1,8 @@
 //! `fanfare job results`: what came of each device, as many as there are.
 
 use clap::Args;
-use fanfare_client::{DeviceJob, DeviceJobStatus, HubClient};
+use fanfare_client::{DeviceJob, DeviceJobStatus, HubClient, literal};
 
-use super::conditions::quoted;
 use super::figures::{count, counted};
 use super::reasons::{Reasons, Tally};
 use super::show::status_tone;
@@ -81,7 +80,7 @@ impl ResultsArgs {
     fn query(&self) -> String {
         let mut query = format!(
             "SELECT * FROM devices.jobs WHERE devices.jobs.jobId = {}",
-            quoted(&self.job_id)
+            literal(&self.job_id)
         );
         if let Some(status) = &self.status {
             query.push_str(&format!(" AND devices.jobs.status = '{status}'"));

@@ -10,13 +10,14 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
@@ -131,31 +132,34 @@ pub(crate) struct Http1 {
 }
 
 impl Http1 {
-    /// Does `work` while the connection moves.
+    /// Does `work`, which waits for this connection and nothing else, while the connection moves.
+    ///
+    /// The network alone wakes the caller. Connection and work would wake each other, who are polled together anyway:
+    /// every call would look at the network once more for nothing. So the work's wakes go nowhere, also those of a
+    /// spent budget, wherefore it has none.
     pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+        let mut work = pin!(unconstrained(work));
         poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            let mut unwoken = Context::from_waker(Waker::noop());
+            if let Poll::Ready(done) = work.as_mut().poll(&mut unwoken) {
                 return Poll::Ready(done);
             }
-            if !self.ended && Pin::new(&mut self.driver).poll(cx).is_ready() {
-                self.ended = true;
-            }
-            // What the connection has just received, or its end, is what the work waits for.
-            work.as_mut().poll(cx)
+            self.advance(cx);
+            work.as_mut().poll(&mut unwoken)
         })
         .await
     }
 
     /// Whether it can take another request, as far as can be seen from here.
-    async fn is_usable(&mut self) -> bool {
-        poll_fn(|cx| {
-            if !self.ended && Pin::new(&mut self.driver).poll(cx).is_ready() {
-                self.ended = true;
-            }
-            Poll::Ready(!self.ended && self.sender.is_ready())
-        })
-        .await
+    fn is_usable(&mut self) -> bool {
+        self.advance(&mut Context::from_waker(Waker::noop()));
+        !self.ended && self.sender.is_ready()
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        if !self.ended && Pin::new(&mut self.driver).poll(cx).is_ready() {
+            self.ended = true;
+        }
     }
 }
 
@@ -190,7 +194,7 @@ impl Connections {
             return Ok(lease);
         }
         let slot = self.slot().await;
-        match self.idle().await {
+        match self.idle() {
             Some(connection) => Ok(Lease::reused(connection, slot)),
             // The hub may have learnt HTTP/2 since.
             #[cfg(feature = "http2")]
@@ -201,10 +205,10 @@ impl Connections {
     }
 
     /// Keeps a connection for the next call when its reply has been read to the end.
-    pub(crate) async fn put_back(&self, lease: Lease) {
+    pub(crate) fn put_back(&self, lease: Lease) {
         match lease {
             Lease::Http1 { mut connection, .. } => {
-                if connection.is_usable().await {
+                if connection.is_usable() {
                     connection.used = Instant::now();
                     drop(self.keep(connection));
                 }
@@ -238,7 +242,7 @@ impl Connections {
     }
 
     /// The idle HTTP/1.1 connection that was used last: the one most likely alive.
-    async fn idle(&self) -> Option<Http1> {
+    fn idle(&self) -> Option<Http1> {
         loop {
             let mut connection = self.pool().idle.pop()?;
             if connection.used.elapsed() > IDLE_MAX {
@@ -247,7 +251,7 @@ impl Connections {
                 drop(idle);
                 return None;
             }
-            if connection.is_usable().await {
+            if connection.is_usable() {
                 return Some(connection);
             }
         }

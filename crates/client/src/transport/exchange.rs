@@ -129,8 +129,8 @@ impl Route {
     }
 
     /// Keeps the connection of a reply that has been read to its end.
-    pub(crate) async fn finish(&self, arrived: Arrived) {
-        self.connections.put_back(arrived.lease).await;
+    pub(crate) fn finish(&self, arrived: Arrived) {
+        self.connections.put_back(arrived.lease);
     }
 
     /// Leaves the connection of a try that failed: the next one must not meet the same silence.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -89,6 +89,15 @@ async fn connection(mut tcp: TcpStream, acceptor: &TlsAcceptor, shared: &Arc<Sha
             () = cut.now.cancelled() => {}
             () = shared.stop.cancelled() => {}
             () = serve(io, is_two, service, &cut) => {}
+        }
+    }
+    if cut.wind_down.is_cancelled() {
+        // A socket that is closed with something unread takes along what the client has not read yet.
+        let _ = tls.shutdown().await;
+        let mut unread = tokio::io::sink();
+        tokio::select! {
+            () = shared.stop.cancelled() => {}
+            _ = tokio::io::copy(&mut tls, &mut unread) => {}
         }
     }
     let words = cut
@@ -200,7 +209,14 @@ async fn on_the_way_back(
     reply: Response<Body>,
 ) -> Result<Response<Body>, ServeError> {
     match fault {
-        Fault::WindDown => cut.wind_down.cancel(),
+        Fault::WindDown => {
+            cut.wind_down.cancel();
+            // How HTTP/1.1 says it; HTTP/2 leaves it out and says GOAWAY.
+            let mut reply = reply;
+            let close = HeaderValue::from_static("close");
+            reply.headers_mut().insert(CONNECTION, close);
+            return Ok(reply);
+        }
         Fault::CutStream(pieces) => {
             return Ok(reply.map(|body| ended_after(body, pieces, Some(cut))));
         }

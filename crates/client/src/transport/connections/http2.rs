@@ -100,7 +100,7 @@ impl Connections {
 
     /// The connection of a call while no other is under way; `None` when the hub has none for it.
     async fn own(&self, right: OwnedSemaphorePermit, fresh: bool) -> Result<Option<Lease>, Cause> {
-        if let Some(connection) = self.idle().await {
+        if let Some(connection) = self.idle() {
             return Ok(Some(Lease::reused(connection, right)));
         }
         // One that is open costs less than a handshake.
