@@ -73,7 +73,9 @@ class Surface(Scene):
         client.send_message(Message("after"))
 
     def answer_one(self, client):
-        request = client.receive_method_request("echo", timeout=20)
+        # Without a name: the SDK subscribes before it makes the queue of a name, and a request that is quick to come
+        # goes to the queue of those that nobody has named.
+        request = client.receive_method_request(timeout=20)
         client.send_method_response(MethodResponse.create_from_method_request(request, 200, request.payload))
 
 
