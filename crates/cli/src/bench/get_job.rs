@@ -3,8 +3,8 @@
 //! Each client is a process of its own, so that its CPU and memory can be told from everybody else's, and makes
 //! its calls over one client: one after another, as a script does, and many at once, as a back end with many jobs does.
 //! A warm-up comes first and is not counted: connecting, signing, compiled code. What the hub costs meanwhile is its own
-//! affair: where there are several processors it has the first to itself, or its cold caches would be on the clients'
-//! bill. The clients take turns, so that a slow minute of the machine is one for all of them.
+//! affair. All share one processor: what it costs to wake another depends on the machine and its neighbours more than
+//! on the client. The clients take turns, so that a slow minute is one for all of them.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -142,6 +142,7 @@ const NODE: Contender = Contender {
 /// # Errors
 /// When the hub or a client does not start, or a call fails.
 pub(super) async fn run(args: GetJobArgs) -> anyhow::Result<()> {
+    stay_on_one_processor()?;
     let scratch = tempfile::Builder::new()
         .prefix("fanfare-bench-")
         .tempdir()?;
@@ -160,22 +161,19 @@ pub(super) async fn run(args: GetJobArgs) -> anyhow::Result<()> {
         mqtt_plain_port: None,
     };
     let hub = HubProcess::start(options, READY_WITHIN).await?;
-    let places = Places::new()?;
-    places.hub(hub.pid())?;
-    let done = compare(&args, hub.options(), &places).await;
+    let done = compare(&args, hub.options()).await;
     let ended = hub.terminate().await;
     done?;
     ensure!(ended?.success(), "the hub did not end well");
     Ok(())
 }
 
-async fn compare(args: &GetJobArgs, hub: &HubOptions, places: &Places) -> anyhow::Result<()> {
+async fn compare(args: &GetJobArgs, hub: &HubOptions) -> anyhow::Result<()> {
     let job = finished_job(&hub.client("iothubowner").await?).await?;
     let relay = Http1Relay::start(hub).await?;
     let scene = Scene {
         args,
         hub,
-        places,
         job,
         relay: relay.address(),
         connection_string: hub.connection_string("service").await?,
@@ -216,45 +214,15 @@ async fn finished_job(client: &HubClient) -> anyhow::Result<String> {
     Ok(id.to_owned())
 }
 
-/// Which processors the hub and the clients run on.
-struct Places {
-    hub: CpuSet,
-    clients: CpuSet,
-}
-
-impl Places {
-    /// The first for the hub and the others for the clients; one alone is for all.
-    fn new() -> anyhow::Result<Self> {
-        let all = sched_getaffinity(None)?;
-        let first = (0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu));
-        let first = first.context("there is no processor to run on")?;
-        let mut places = Self {
-            hub: all,
-            clients: all,
-        };
-        if all.count() > 1 {
-            places.hub.clear();
-            places.hub.set(first);
-            places.clients.unset(first);
-        }
-        Ok(places)
-    }
-
-    fn hub(&self, pid: Option<u32>) -> anyhow::Result<()> {
-        put(pid, &self.hub)
-    }
-
-    fn client(&self, pid: Option<u32>) -> anyhow::Result<()> {
-        put(pid, &self.clients)
-    }
-}
-
-/// Moves every thread that a process has; the threads that those begin stay with them.
-fn put(pid: Option<u32>, place: &CpuSet) -> anyhow::Result<()> {
-    let pid = pid.context("the process has ended")?;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+/// Moves this process to one processor; what it begins from now on stays there.
+fn stay_on_one_processor() -> anyhow::Result<()> {
+    let all = sched_getaffinity(None)?;
+    let last = (0..CpuSet::MAX_CPU).rfind(|cpu| all.is_set(*cpu));
+    let mut one = CpuSet::new();
+    one.set(last.context("there is no processor to run on")?);
+    for thread in std::fs::read_dir("/proc/self/task")? {
         let id: i32 = thread?.file_name().to_string_lossy().parse()?;
-        sched_setaffinity(Pid::from_raw(id), place)?;
+        sched_setaffinity(Pid::from_raw(id), &one)?;
     }
     Ok(())
 }
@@ -263,7 +231,6 @@ fn put(pid: Option<u32>, place: &CpuSet) -> anyhow::Result<()> {
 struct Scene<'a> {
     args: &'a GetJobArgs,
     hub: &'a HubOptions,
-    places: &'a Places,
     job: String,
     relay: SocketAddr,
     connection_string: String,
@@ -298,12 +265,7 @@ impl Scene<'_> {
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
-        let child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .context(contender.name)?;
-        self.places.client(child.id())?;
-        let output = child.wait_with_output().await.context(contender.name)?;
+        let output = command.output().await.context(contender.name)?;
         ensure!(
             output.status.success(),
             "{}: ended with {}",
