@@ -1,4 +1,4 @@
-//! The project's menu: `cargo xtask test | tidy | conformance | surface | kill | bench`.
+//! The project's menu: `cargo xtask test | tidy | conformance | surface | kill | fuzz | bench`.
 //!
 //! Decides nothing about the product. Whatever needs a loop or a parser to check or build the tree
 //! is Rust here, so that it is tested like the rest and no shell script grows in its place.
@@ -7,6 +7,7 @@
     reason = "a command-line tool that talks to whoever started it"
 )]
 
+mod fuzz;
 mod reference;
 mod suite;
 mod surface;
@@ -59,6 +60,17 @@ enum Task {
     Reference,
     /// The kill test against the release build.
     Kill,
+    /// The fuzz targets in `fuzz/`: what strangers send, made up by a machine.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = fuzz::SECONDS_IN_SUITE)]
+        seconds: u64,
+        /// Writes the run into fuzz/HOURS.md.
+        #[arg(long)]
+        record: bool,
+        /// The targets; all when absent.
+        targets: Vec<String>,
+    },
     /// The measurements of the release build: `jobs`, `get-job`, or both; what follows is handed to them.
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -81,6 +93,19 @@ fn main() -> ExitCode {
         Task::Conformance { language } => suite::run(root, &conformance_stages(language)),
         Task::Surface { write } => surface::run(root, write),
         Task::Kill => suite::run(root, &Choice::only(&[StageName::Release, StageName::Kill])),
+        Task::Fuzz {
+            seconds,
+            record,
+            targets,
+        } => {
+            let targets = &targets;
+            let wish = fuzz::Wish {
+                seconds,
+                targets,
+                record,
+            };
+            fuzz::run(root, &wish).map(|(_, failed)| failed == 0)
+        }
         Task::Bench { arguments } => suite::bench(root, &arguments),
     };
     match outcome {

@@ -8,7 +8,10 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::serve;
+use crate::{
+    keys::{self, KeyArgs},
+    serve,
+};
 
 /// Arguments of `fanfare backup`.
 #[derive(Debug, Args)]
@@ -19,6 +22,8 @@ pub(crate) struct BackupArgs {
     /// The folder that becomes the backup; must not exist. It holds secrets.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
     /// How the result is printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Output,
@@ -33,6 +38,8 @@ pub(crate) struct RestoreArgs {
     /// The new data folder; must not exist or be empty.
     #[arg(long, value_name = "DIR", default_value = "./fanfare-data")]
     data_dir: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
     /// How the result is printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Output,
@@ -48,6 +55,8 @@ enum Output {
 
 /// Makes a backup and says what is in it.
 pub(crate) fn backup(args: BackupArgs) -> anyhow::Result<()> {
+    // A backup needs no key; naming one asks whether it is the one that the backup will need.
+    keys::check(&args.data_dir, &args.key)?;
     let bar = bar("backup");
     let done = serve::backup(&args.data_dir, &args.to, &mut |done, total| {
         bar.set_length(total);
@@ -59,14 +68,15 @@ pub(crate) fn backup(args: BackupArgs) -> anyhow::Result<()> {
     match args.output {
         Output::Json => say_json(json!({
             "backup": to, "created": done.created, "bytes": done.bytes, "files": done.files,
-            "storeFormat": done.store_format, "term": done.term,
+            "storeFormat": done.store_format, "term": done.term, "keyId": done.key_id,
         })),
         Output::Text => say(&format!(
-            "Backup of {} bytes in {} files, as of {}:\n  {}\nIt holds keys: keep it as you keep the data folder.\n",
+            "Backup of {} bytes in {} files, as of {}:\n  {}\n{}\n",
             done.bytes,
             done.files,
             done.created,
-            to.display()
+            to.display(),
+            advice(done.key_id.as_deref())
         )),
     }
 }
@@ -80,11 +90,12 @@ pub(crate) fn restore(args: RestoreArgs) -> anyhow::Result<()> {
     });
     bar.finish_and_clear();
     let done = done?;
+    keys::check(&args.data_dir, &args.key)?;
     let folder = std::path::absolute(&args.data_dir)?;
     match args.output {
         Output::Json => say_json(json!({
             "dataDir": folder, "created": done.created, "bytes": done.bytes, "files": done.files,
-            "storeFormat": done.store_format, "term": done.term,
+            "storeFormat": done.store_format, "term": done.term, "keyId": done.key_id,
         })),
         Output::Text => say(&format!(
             "Restored the hub as of {} into\n  {}\nNext: fanfare serve --data-dir {} with the settings it had.\n",
@@ -92,6 +103,16 @@ pub(crate) fn restore(args: RestoreArgs) -> anyhow::Result<()> {
             folder.display(),
             folder.display()
         )),
+    }
+}
+
+/// How to keep a backup.
+fn advice(key_id: Option<&str>) -> String {
+    match key_id {
+        None => "It holds keys: keep it as you keep the data folder.".to_owned(),
+        Some(id) => {
+            format!("Its keys are encrypted; whoever restores it needs the master key {id}.")
+        }
     }
 }
 

@@ -8,6 +8,8 @@
 #[cfg(target_os = "linux")]
 mod get_job;
 #[cfg(target_os = "linux")]
+mod hostile;
+#[cfg(target_os = "linux")]
 mod relay;
 
 use std::net::IpAddr;
@@ -49,6 +51,9 @@ pub struct BenchArgs {
 enum What {
     /// A twin job over devices that are offline, a method job over devices that are connected.
     Jobs(JobsArgs),
+    /// A method job over devices that are connected, on a quiet hub and on one under attack.
+    #[cfg(target_os = "linux")]
+    Hostile(hostile::HostileArgs),
     /// One small call, many times, beside the Node SDK making the same.
     #[cfg(target_os = "linux")]
     GetJob(get_job::GetJobArgs),
@@ -88,6 +93,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new;
     match args.what {
         What::Jobs(args) => runtime()?.block_on(bench_jobs(args)),
+        #[cfg(target_os = "linux")]
+        What::Hostile(args) => runtime()?.block_on(hostile::run(args)),
         #[cfg(target_os = "linux")]
         What::GetJob(args) => runtime()?.block_on(get_job::run(args)),
         #[cfg(target_os = "linux")]

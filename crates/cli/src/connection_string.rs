@@ -4,7 +4,7 @@ use std::{io::Write as _, path::PathBuf};
 
 use clap::Args;
 
-use crate::serve;
+use crate::{keys::KeyArgs, serve};
 
 /// Arguments of `fanfare connection-string`.
 #[derive(Debug, Args)]
@@ -26,15 +26,20 @@ pub(crate) struct ConnectionStringArgs {
     /// The hub's data folder.
     #[arg(long, value_name = "DIR", default_value = "./fanfare-data")]
     data_dir: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Prints the connection string and nothing else.
 pub(crate) fn run(args: ConnectionStringArgs) -> anyhow::Result<()> {
     let text = match &args.device {
-        Some(device) => {
-            serve::device_connection_string(&args.data_dir, device, args.module.as_deref())?
-        }
-        None => serve::policy_connection_string(&args.data_dir, &args.policy)?,
+        Some(device) => serve::device_connection_string(
+            &args.data_dir,
+            &args.key,
+            device,
+            args.module.as_deref(),
+        )?,
+        None => serve::policy_connection_string(&args.data_dir, &args.key, &args.policy)?,
     };
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use fanfare_client::{ClientOptions, Credential, HealthProbe, HubClient, Trust};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -295,6 +295,16 @@ pub fn choose_port(bind: IpAddr, standard: u16) -> anyhow::Result<PortChoice> {
         port,
         reason: Some(format!("port {standard} {why}, using {port}")),
     })
+}
+
+/// Lets this process have as many files open as its system allows; each connection is one.
+///
+/// # Errors
+/// When the system refuses.
+pub fn raise_open_files() -> anyhow::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("cannot have more files open")
 }
 
 /// A port that is free now.

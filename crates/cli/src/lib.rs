@@ -2,7 +2,8 @@
 //!
 //! Operators' verbs ([`hub`], `job`, `device`, `twin`, `method`, [`query`]) speak to a hub over `fanfare-client`
 //! alone. They take [`hub::HubArgs`], print through [`output`], and end with a [`failure::Failure`] or none.
-//! [`fleet`] simulates devices, [`hub_process`] runs a hub as a child; [`demo`] and [`bench`] put both together.
+//! [`fleet`] simulates devices, [`hostile`] peers that mean harm, [`hub_process`] runs a hub as a child; [`demo`] and
+//! [`bench`] put them together.
 //! `serve.rs` is the one file that names the server.
 
 #![allow(clippy::print_stdout, reason = "a command line prints")]
@@ -14,6 +15,7 @@ pub mod demo;
 pub mod diagnostic;
 pub mod failure;
 pub mod fleet;
+pub mod hostile;
 pub mod hub;
 pub mod hub_process;
 pub mod output;
@@ -27,6 +29,7 @@ mod connection_string;
 mod device;
 mod id_list;
 mod job;
+mod keys;
 mod man;
 mod method;
 mod query;
@@ -108,6 +111,8 @@ enum Verb {
     Backup(backup::BackupArgs),
     /// Make a new data folder of a backup.
     Restore(backup::RestoreArgs),
+    /// Encrypt the keys in a data folder, and look after the master key.
+    Keys(keys::KeysArgs),
     /// See a hub, fifty simulated devices and two jobs at work.
     Demo(demo::DemoArgs),
     /// Run simulated devices against a hub.
@@ -168,6 +173,7 @@ fn perform(verb: Verb) -> Result<(), Failure> {
         Verb::ConnectionString(args) => Ok(connection_string::run(args)?),
         Verb::Backup(args) => Ok(backup::backup(args)?),
         Verb::Restore(args) => Ok(backup::restore(args)?),
+        Verb::Keys(args) => Ok(keys::run(args)?),
         Verb::Demo(args) => demo::run(args),
         Verb::Fleet(args) => Ok(fleet::run(args)?),
         Verb::Completions(args) => completions::run(&args),

@@ -13,6 +13,8 @@ use fanfare_server::{
 };
 use fanfare_wire::{Secret, connection_string::ConnectionString};
 
+use crate::keys::KeyArgs;
+
 /// Arguments of `fanfare serve`. Each is also an environment variable, `FANFARE_` and the name in capitals,
 /// and a key of the TOML file; flags override variables, variables override the file.
 #[derive(Debug, Args)]
@@ -90,6 +92,43 @@ pub(crate) struct ServeArgs {
     /// [default: AWS_ACCESS_KEY_ID].
     #[arg(long, value_name = "ID")]
     s3_access_key_id: Option<String>,
+    /// Refuse every token that a shared access policy signed: callers need tokens of an issuer.
+    #[arg(long)]
+    disable_local_auth: bool,
+    /// Refuse every shared access signature of a device, its own key's and a policy's.
+    #[arg(long)]
+    disable_device_sas: bool,
+    /// Refuse every shared access signature of a module, its own key's and a policy's.
+    #[arg(long)]
+    disable_module_sas: bool,
+    /// Connections of one address, in each front end, that have not signed in or sent a request yet [default: 1024].
+    #[arg(long, value_name = "N")]
+    unfinished_per_address: Option<u32>,
+    /// Connections of one address to the service API [default: 2500].
+    #[arg(long, value_name = "N")]
+    https_per_address: Option<u32>,
+    /// Failed sign-ins and requests of one address in a minute before it is served in turns [default: 600].
+    #[arg(long, value_name = "N")]
+    failures_per_minute: Option<u32>,
+    /// What a change depends on the audit log: required, best-effort or off [default: best-effort].
+    #[arg(long, value_name = "MODE")]
+    audit: Option<String>,
+    /// Bytes after which a file of the audit log is put aside and the next begins [default: 67108864].
+    #[arg(long, value_name = "BYTES")]
+    audit_file_bytes: Option<u32>,
+    /// Full files of the audit log that are kept [default: 16].
+    #[arg(long, value_name = "N")]
+    audit_files: Option<u32>,
+    /// PEM file of authorities whose certificates devices may sign in with; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    device_ca_file: Vec<PathBuf>,
+    /// Encrypt keys at rest under the key in this file; `fanfare keys generate` makes one [default: keys are
+    /// not encrypted].
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Encrypt keys at rest under the passphrase in this file.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// Check the configuration, say what is wrong with it, and end.
     #[arg(long)]
     check: bool,
@@ -148,23 +187,54 @@ impl From<ServeArgs> for Flags {
             s3_endpoint: args.s3_endpoint,
             s3_region: args.s3_region,
             s3_access_key_id: args.s3_access_key_id,
+            disable_local_auth: args.disable_local_auth,
+            disable_device_sas: args.disable_device_sas,
+            disable_module_sas: args.disable_module_sas,
             python_job_list: args.python_job_list,
+            unfinished_per_address: args.unfinished_per_address,
+            https_per_address: args.https_per_address,
+            failures_per_minute: args.failures_per_minute,
+            audit: args.audit,
+            audit_file_bytes: args.audit_file_bytes,
+            audit_files: args.audit_files,
+            device_ca_file: args.device_ca_file,
+            key_file: args.key_file,
+            passphrase_file: args.passphrase_file,
         }
     }
 }
 
+/// Keys at rest, for `fanfare keys`.
+pub(crate) use fanfare_server::vault;
+
 /// The connection string of a policy, from a data folder.
-pub(crate) fn policy_connection_string(data_dir: &Path, policy: &str) -> anyhow::Result<String> {
-    Ok(connection_string::of_policy(data_dir, policy)?)
+pub(crate) fn policy_connection_string(
+    data_dir: &Path,
+    key: &KeyArgs,
+    policy: &str,
+) -> anyhow::Result<String> {
+    let key = key.source();
+    Ok(connection_string::of_policy(
+        data_dir,
+        key.as_ref(),
+        policy,
+    )?)
 }
 
 /// The connection string of a device or of a module on it, from a data folder.
 pub(crate) fn device_connection_string(
     data_dir: &Path,
+    key: &KeyArgs,
     device: &str,
     module: Option<&str>,
 ) -> anyhow::Result<String> {
-    Ok(connection_string::of_identity(data_dir, device, module)?)
+    let key = key.source();
+    Ok(connection_string::of_identity(
+        data_dir,
+        key.as_ref(),
+        device,
+        module,
+    )?)
 }
 
 /// What a backup or a restore did.
@@ -177,6 +247,8 @@ pub(crate) struct BackedUp {
     pub(crate) files: usize,
     /// The format of the store's tables.
     pub(crate) store_format: u32,
+    /// The master key its keys are encrypted under.
+    pub(crate) key_id: Option<String>,
     /// The term of the store: as copied, or as restored.
     pub(crate) term: u32,
 }
@@ -208,6 +280,7 @@ fn backed_up(manifest: backup::Manifest, term: u32) -> BackedUp {
         files: manifest.files.len(),
         store_format: manifest.store.format,
         created: manifest.created,
+        key_id: manifest.keys.map(|keys| keys.key_id),
         term,
     }
 }

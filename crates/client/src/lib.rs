@@ -63,7 +63,7 @@ mod words;
 
 pub use credential::{AccessToken, BoxFuture, Credential, CredentialError, TokenCredential};
 pub use error::{Error, Refusal, RequestLine, SetupError};
-pub use fanfare_wire::jobs::OUTCOME_UNKNOWN;
+pub use fanfare_wire::jobs::{CreatedBy, OUTCOME_UNKNOWN};
 pub use fanfare_wire::registry::ImportMode;
 pub use fanfare_wire::{Secret, Timestamp};
 pub use health::HealthProbe;

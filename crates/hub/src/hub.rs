@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::{
+    access::Policies,
+    authorities::Authorities,
     configurations::{ConfigurationSignal, Configurations, Reconciler},
     jobs::{
         Jobs,
@@ -38,6 +40,10 @@ pub struct Hub {
     pub jobs: Jobs,
     /// Configurations.
     pub configurations: Configurations,
+    /// Shared access policies.
+    pub policies: Arc<Policies>,
+    /// Authorities that may vouch for devices.
+    pub authorities: Arc<Authorities>,
     /// What is remembered of devices between connections.
     pub sessions: Sessions,
     /// Who is connected.
@@ -118,7 +124,15 @@ impl Hub {
         );
         let configurations =
             Configurations::new(store.clone(), clock.clone(), twins.clone(), configurations);
+        let policies = Policies::new(store.clone(), presence.clone(), entropy.clone());
         let hub = Self {
+            authorities: Arc::new(Authorities::new(
+                store.clone(),
+                presence.clone(),
+                clock.clone(),
+                entropy.clone(),
+            )),
+            policies: Arc::new(policies),
             registry: Registry::new(
                 store.clone(),
                 presence.clone(),

@@ -4,6 +4,7 @@
 //! registry, twins, methods, queries and jobs. Start reading at [`jobs`].
 
 pub mod access;
+pub mod authorities;
 pub mod bulk;
 pub mod configurations;
 pub mod hub;

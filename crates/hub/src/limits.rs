@@ -152,6 +152,20 @@ pub const SESSION_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How often expired jobs, sessions and tombstones are looked for. Ours.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// Shared access policies of a hub. Contract.
+pub const POLICIES_MAX: usize = 16;
+/// Those of them that may have `ServiceConnect`. Contract.
+pub const POLICIES_SERVICE_CONNECT_MAX: usize = 10;
+/// Characters of a policy's name. Ours.
+pub const POLICY_NAME_CHARS_MAX: usize = 64;
+
+/// Certificate authorities that may be uploaded. Contract.
+pub const AUTHORITIES_MAX: usize = 25;
+/// Characters of an authority's name. Contract.
+pub const AUTHORITY_NAME_CHARS_MAX: usize = 64;
+/// Random bytes of the code that a proof of possession names; as 48 hexadecimal digits it fits a common name. Ours.
+pub const VERIFICATION_CODE_BYTES: usize = 24;
+
 /// Import and export jobs that may be active at once. Contract.
 pub const TRANSFERS_AT_ONCE: u32 = 1;
 /// Import and export jobs that one list shows. Ours.

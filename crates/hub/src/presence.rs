@@ -18,10 +18,17 @@ use crate::{
     time::Timestamp,
 };
 
+mod admission;
+
+pub use admission::{Admission, KeyMark, Thumbprints};
+
 /// One live connection of one identity, as the domain sees it. None of these may block.
 pub trait Link: Send + Sync + 'static {
     /// Whose connection it is.
     fn identity(&self) -> &IdentityId;
+
+    /// What let it in.
+    fn admission(&self) -> &Admission;
 
     /// Whether the device asked to hear of method calls, on this connection or an earlier one.
     fn takes_calls(&self) -> bool;
@@ -114,7 +121,7 @@ pub enum CutReason {
     Closing,
     /// The device reads too slowly.
     TooSlow,
-    /// Its token ran out.
+    /// Its token or certificate ran out.
     Expired,
 }
 
@@ -306,6 +313,15 @@ impl Presence {
         for (_, link) in self.links() {
             if is_one(link.identity()) {
                 link.cut(reason);
+            }
+        }
+    }
+
+    /// Cuts the connections whose credential `is_gone` knows.
+    pub fn cut_admitted(&self, is_gone: impl Fn(&Admission) -> bool) {
+        for (_, link) in self.links() {
+            if is_gone(link.admission()) {
+                link.cut(CutReason::AccessChanged);
             }
         }
     }

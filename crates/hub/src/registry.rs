@@ -1,11 +1,12 @@
 //! Device and module identities: what they are and who may change them how.
 //!
 //! The service below decides keys and defaults; the store decides existence and etags inside its
-//! writer. Whoever changes an identity's rights to connect also cuts its connection, also when the result
-//! of the change is lost.
+//! writer. Whoever takes what let a connection in also cuts the connection, also when the result of the
+//! change is lost.
 
 use std::{collections::HashSet, sync::Arc};
 
+use self::changes::Changes;
 use crate::{
     ids::{DeviceId, Etag, Generation, IdentityId, IdentityKey},
     limits,
@@ -16,12 +17,15 @@ use crate::{
     twin::document::{DesiredChange, TwinPatch},
 };
 
+mod admits;
+mod changes;
 mod credentials;
 mod keys;
 mod modules;
 pub mod scope;
 
 pub use credentials::{Authentication, AuthenticationRequest, Made, SymmetricKey};
+pub(crate) use credentials::{checked_key, random_key};
 pub use keys::KeyRenewal;
 pub use modules::{OwnModule, is_edge_module};
 
@@ -257,6 +261,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     jobs: JobSignals,
+    changes: Changes,
 }
 
 impl Registry {
@@ -274,7 +279,14 @@ impl Registry {
             clock,
             entropy,
             jobs,
+            changes: Changes::new(),
         }
+    }
+
+    /// A number that has moved when the device, or a module of it, may have changed since it was read; it is read
+    /// before whatever is to be compared later.
+    pub fn changes(&self, device: &DeviceId) -> u64 {
+        self.changes.of(device)
     }
 
     /// One identity.
@@ -360,6 +372,8 @@ impl Registry {
     ) -> Result<Vec<Result<IdentityWritten, IdentityError>>, StoreError> {
         let named: HashSet<IdentityId> = writes.iter().map(|write| write.id().clone()).collect();
         let written = self.store.identity_write(writes, self.clock.now()).await;
+        // Also when it failed: what is on the disk nobody knows then.
+        named.iter().for_each(|id| self.changes.note(&id.device));
         match &written {
             Ok(written) => written
                 .iter()
@@ -431,14 +445,15 @@ impl Registry {
             IdentityWritten::Put { before: None, .. } => {}
             IdentityWritten::Put {
                 identity,
-                before: Some(before),
+                before: Some(_),
                 shut_out,
                 ..
             } => {
-                let (now, then) = (&identity.settings, &before.settings);
-                // Also when it was disabled before: whoever did it may have lost the answer and with it the cut.
-                if now.status == Status::Disabled || now.authentication != then.authentication {
+                // Also when it was so before: whoever did it may have lost the answer and with it the cut.
+                if identity.settings.status == Status::Disabled {
                     self.presence.cut(identity.key, CutReason::AccessChanged);
+                } else {
+                    self.cut_unless_admitted(identity);
                 }
                 for module in shut_out {
                     self.presence.cut(*module, CutReason::AccessChanged);
@@ -448,6 +463,16 @@ impl Registry {
                 self.forget(identity.key);
                 modules.iter().for_each(|module| self.forget(*module));
             }
+        }
+    }
+
+    /// Ends a connection whose credential is no longer the identity's.
+    fn cut_unless_admitted(&self, identity: &Identity) {
+        let link = self.presence.link(identity.key);
+        if let Some(link) =
+            link.filter(|link| !identity.settings.authentication.admits(link.admission()))
+        {
+            link.cut(CutReason::AccessChanged);
         }
     }
 

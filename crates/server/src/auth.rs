@@ -1,28 +1,69 @@
-//! Who a peer is: checks tokens against policies and device keys.
+//! Who a peer is: checks tokens against policies, device keys and issuers, and what a device shows for itself.
 //!
-//! What rights allow is the hub's ([`fanfare_hub::access`]). A refusal never says which check failed;
-//! the reason goes to the log at most.
+//! The one place that says so, for both front ends. What somebody may do is the hub's
+//! ([`fanfare_hub::access`]). A refusal never says which check failed; the log does.
 
+use std::{fmt, sync::Arc};
+
+use fanfare_auth::certificate::{CertificateRefusal, DeviceCertificates, thumbprints};
 use fanfare_hub::{
-    access::{Policy, Rights},
-    registry::{Authentication, Identity, Status},
+    access::{Actor, Grants, Policies, Policy, Principal, Rights},
+    authorities::Authorities,
+    presence::{Admission, KeyMark},
+    registry::{Authentication, Identity, Status, SymmetricKey},
     time::Timestamp,
 };
-use fanfare_wire::sas::{SasCheck, SasToken};
+use fanfare_wire::sas::{SasCheck, SasRefusal, SasToken};
+use rustls::pki_types::CertificateDer;
 
-/// What tokens are checked against. Read once, at the start.
+/// What proofs are checked against.
 pub struct Access {
     hosts: Vec<String>,
-    policies: Vec<Policy>,
+    policies: Arc<Policies>,
+    local: LocalAuth,
+    authorities: Option<Arc<Authorities>>,
+    certificates: DeviceCertificates,
 }
 
-/// What a token proves.
+/// Which tokens signed with the hub's own keys count. All of them, unless said otherwise. compat: AUTH-18
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Granted {
-    /// What its holder may do.
-    pub rights: Rights,
+pub struct LocalAuth {
+    /// Tokens of shared access policies, at the service API and from devices.
+    pub policies: bool,
+    /// Tokens of devices.
+    pub devices: bool,
+    /// Tokens of modules.
+    pub modules: bool,
+}
+
+impl Default for LocalAuth {
+    fn default() -> Self {
+        Self {
+            policies: true,
+            devices: true,
+            modules: true,
+        }
+    }
+}
+
+/// What a device shows for itself.
+#[derive(Clone, Copy)]
+pub enum DeviceProof<'a> {
+    /// A token, signed with a key of its own or of a policy.
+    Token(&'a str),
+    /// The certificates of its TLS connection, its own first.
+    Certificate(&'a [CertificateDer<'static>]),
+    /// Nothing.
+    Nothing,
+}
+
+/// A device that may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
     /// Until when.
     pub until: Timestamp,
+    /// What let it in.
+    pub admission: Admission,
 }
 
 /// The credentials do not do. Says nothing more on purpose. compat: AUTH-13
@@ -31,9 +72,29 @@ pub struct Granted {
 pub struct Unauthorized;
 
 impl Access {
-    /// Over the hub's names and its policies.
-    pub fn new(hosts: Vec<String>, policies: Vec<Policy>) -> Self {
-        Self { hosts, policies }
+    /// Over the hub's names and its policies, which are looked up anew for each token.
+    pub fn new(hosts: Vec<String>, policies: Arc<Policies>) -> Self {
+        Self {
+            hosts,
+            policies,
+            local: LocalAuth::default(),
+            authorities: None,
+            certificates: DeviceCertificates::default(),
+        }
+    }
+
+    /// With authorities that may vouch for devices; without them certificates count by thumbprint alone.
+    #[must_use]
+    pub fn with_authorities(mut self, authorities: Arc<Authorities>) -> Self {
+        self.authorities = Some(authorities);
+        self
+    }
+
+    /// With only these kinds of local tokens.
+    #[must_use]
+    pub fn with_local(mut self, local: LocalAuth) -> Self {
+        self.local = local;
+        self
     }
 
     /// The names and addresses that tokens may carry.
@@ -45,232 +106,193 @@ impl Access {
     ///
     /// # Errors
     /// Whatever is wrong with it.
-    pub fn verify_service(
+    pub async fn verify_service(
         &self,
         authorization: &str,
         path: &[&str],
         now: Timestamp,
-    ) -> Result<Granted, Unauthorized> {
-        let token = SasToken::parse(authorization).map_err(|_| Unauthorized)?;
-        let policy = self.policy_of(&token).ok_or(Unauthorized)?;
-        self.check(
-            &token,
-            &[policy.primary.expose(), policy.secondary.expose()],
-            path,
-            now,
-        )?;
-        Ok(Granted {
-            rights: policy.rights,
+    ) -> Result<Principal, Unauthorized> {
+        let proven = self.policy_principal(authorization, path, now);
+        proven.map_err(|why| {
+            tracing::debug!(error = %why, "a caller was refused");
+            Unauthorized
+        })
+    }
+
+    fn policy_principal(
+        &self,
+        authorization: &str,
+        path: &[&str],
+        now: Timestamp,
+    ) -> Result<Principal, Why> {
+        let token = SasToken::parse(authorization).map_err(|_| Why::NoToken)?;
+        let policies = self.policies.snapshot();
+        let policy = self.policy_of(&policies, &token)?;
+        self.check(&token, [&policy.primary, &policy.secondary], path, now)?;
+        Ok(Principal {
+            actor: Actor::Policy(policy.name.clone()),
+            grants: Grants::Rights(policy.rights),
             until: expiry(&token),
         })
     }
 
-    /// Until when a token lets an identity stay connected: signed with one of its keys, or by a policy
-    /// that may connect as any device.
+    /// Until when a proof lets an identity stay connected, and what it was. Which check failed goes to the log.
     ///
     /// # Errors
-    /// Whatever is wrong with the token, or an identity that may not connect.
+    /// Whatever is wrong with the proof, or an identity that may not connect.
     pub fn verify_device(
+        &self,
+        proof: &DeviceProof<'_>,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Admitted, Unauthorized> {
+        let admitted = match proof {
+            _ if identity.settings.status != Status::Enabled => Err(Why::Disabled),
+            DeviceProof::Token(token) => self.device_token(token, identity, now),
+            DeviceProof::Certificate(chain) => self.device_certificate(chain, identity, now),
+            DeviceProof::Nothing => Err(Why::Nothing),
+        };
+        admitted.map_err(|why| {
+            tracing::debug!(device.id = %identity.id, error = %why, "a device was refused");
+            Unauthorized
+        })
+    }
+
+    fn device_token(
         &self,
         token: &str,
         identity: &Identity,
         now: Timestamp,
-    ) -> Result<Timestamp, Unauthorized> {
-        let token = SasToken::parse(token).map_err(|_| Unauthorized)?;
-        if identity.settings.status != Status::Enabled {
-            return Err(Unauthorized);
-        }
-        let device = identity.id.device.as_str();
-        let path = match &identity.id.module {
-            None => vec!["devices", device],
-            Some(module) => vec!["devices", device, "modules", module.as_str()],
+    ) -> Result<Admitted, Why> {
+        let is_accepted = match identity.id.module {
+            None => self.local.devices,
+            Some(_) => self.local.modules,
         };
-        if token.policy.is_some() {
-            let policy = self.policy_of(&token).ok_or(Unauthorized)?;
+        if !is_accepted {
+            return Err(Why::SwitchedOff);
+        }
+        let token = SasToken::parse(token).map_err(|_| Why::NoToken)?;
+        let device = identity.id.device.as_str();
+        let module = identity.id.module.as_ref().map(|module| module.as_str());
+        let path = ["devices", device, "modules", module.unwrap_or_default()];
+        let path = &path[..if module.is_some() { 4 } else { 2 }];
+        let admission = if token.policy.is_some() {
+            let policies = self.policies.snapshot();
+            let policy = self.policy_of(&policies, &token)?;
             if !policy.rights.include(Rights::DEVICE_CONNECT) {
-                return Err(Unauthorized);
+                return Err(Why::NoRight);
             }
-            self.check(
-                &token,
-                &[policy.primary.expose(), policy.secondary.expose()],
-                &path,
-                now,
-            )?;
+            let keys = [&policy.primary, &policy.secondary];
+            Admission::Policy {
+                key: self.check(&token, keys, path, now)?,
+                name: policy.name.clone(),
+            }
         } else {
             let Authentication::Sas { primary, secondary } = &identity.settings.authentication
             else {
-                return Err(Unauthorized);
+                return Err(Why::Kind("a token of its own key"));
             };
-            self.check(&token, &[primary.expose(), secondary.expose()], &path, now)?;
+            Admission::OwnKey {
+                key: self.check(&token, [primary, secondary], path, now)?,
+            }
+        };
+        Ok(Admitted {
+            until: expiry(&token),
+            admission,
+        })
+    }
+
+    fn device_certificate(
+        &self,
+        chain: &[CertificateDer<'static>],
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Admitted, Why> {
+        let authorities = self.authorities.as_ref();
+        let trusted = authorities.map_or_else(|| Arc::from([]), |all| all.trusted());
+        let admitted = self.certificates.admit(chain, identity, &trusted, now);
+        let (until, admission) = admitted.map_err(|refusal| {
+            let seen = chain.first().map(|first| thumbprints(first));
+            Why::Certificate {
+                sha256: seen.map_or_else(String::new, |seen| seen.sha256_hex()),
+                refusal,
+            }
+        })?;
+        Ok(Admitted { until, admission })
+    }
+
+    fn policy_of<'a>(&self, policies: &'a [Policy], token: &SasToken) -> Result<&'a Policy, Why> {
+        let name = token.policy.as_deref().ok_or(Why::NoPolicy)?;
+        if !self.local.policies {
+            return Err(Why::SwitchedOff);
         }
-        Ok(expiry(&token))
+        let found = policies.iter().find(|policy| &*policy.name == name);
+        found.ok_or(Why::UnknownPolicy)
     }
 
-    fn policy_of(&self, token: &SasToken) -> Option<&Policy> {
-        let name = token.policy.as_deref()?;
-        self.policies.iter().find(|policy| policy.name == name)
-    }
-
+    /// Which of the keys it was.
     fn check(
         &self,
         token: &SasToken,
-        keys: &[&str],
+        keys: [&SymmetricKey; 2],
         path: &[&str],
         now: Timestamp,
-    ) -> Result<(), Unauthorized> {
+    ) -> Result<KeyMark, Why> {
         let hosts: Vec<_> = self.hosts().collect();
+        let keys = keys.map(SymmetricKey::expose);
         let check = SasCheck {
-            keys,
+            keys: &keys,
             now: now.0.div_euclid(1_000_000),
             hosts: &hosts,
             path,
         };
-        token.verify(&check).map_err(|refusal| {
-            tracing::debug!(error = %refusal, "a token was refused");
-            Unauthorized
+        let place = token.verify(&check).map_err(Why::Token)?;
+        Ok(KeyMark::of(keys[place]))
+    }
+}
+
+/// Why somebody was refused, for the log alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Why {
+    NoToken,
+    NoPolicy,
+    UnknownPolicy,
+    SwitchedOff,
+    NoRight,
+    Token(SasRefusal),
+    Disabled,
+    Kind(&'static str),
+    Certificate {
+        refusal: CertificateRefusal,
+        sha256: String,
+    },
+    Nothing,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoToken => "it is no shared access signature",
+            Self::NoPolicy => "the token names no policy",
+            Self::UnknownPolicy => "there is no policy of the token's name",
+            Self::SwitchedOff => "tokens of this kind are switched off",
+            Self::NoRight => "the token's policy has no DeviceConnect",
+            Self::Token(refusal) => return refusal.fmt(f),
+            Self::Disabled => "the identity is disabled",
+            Self::Kind(shown) => {
+                return write!(
+                    f,
+                    "it showed {shown}, which is not what its identity signs in with"
+                );
+            }
+            Self::Certificate { refusal, sha256 } => {
+                return write!(f, "{refusal}; SHA-256 of the certificate: {sha256}");
+            }
+            Self::Nothing => "it showed neither a token nor a certificate",
         })
     }
 }
 
 fn expiry(token: &SasToken) -> Timestamp {
     Timestamp(token.expires_at().saturating_mul(1_000_000)).min(Timestamp::FAR_FUTURE)
-}
-
-#[cfg(test)]
-mod tests {
-    use fanfare_hub::{
-        access::DEFAULT_POLICIES,
-        ids::{DeviceId, Etag, Generation, IdentityId, IdentityKey, Space},
-        registry::{IdentitySettings, SymmetricKey},
-    };
-    use fanfare_wire::sas::{SasGrant, sign};
-
-    use super::*;
-
-    const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
-    const OTHER: &str = "ZmVkY2JhOTg3NjU0MzIxMA==";
-    const NOW: Timestamp = Timestamp(1_900_000_000_000_000);
-
-    fn access() -> Access {
-        let policy = |(name, rights): (&str, Rights)| Policy {
-            name: name.to_owned(),
-            rights,
-            primary: SymmetricKey::new(KEY),
-            secondary: SymmetricKey::new(OTHER),
-        };
-        Access::new(
-            vec!["hub.test".to_owned()],
-            DEFAULT_POLICIES.map(policy).into(),
-        )
-    }
-
-    fn identity(status: Status, authentication: Authentication) -> Identity {
-        Identity {
-            id: IdentityId::device(DeviceId::parse("door-1").unwrap()),
-            key: IdentityKey {
-                space: Space::Devices,
-                ordinal: 1,
-            },
-            generation: Generation(1),
-            etag: Etag(1),
-            settings: IdentitySettings {
-                status,
-                status_reason: None,
-                authentication,
-                edge: false,
-                device_scope: None,
-                parent_scopes: Vec::new(),
-                managed_by: None,
-            },
-            status_updated: Timestamp::NEVER,
-        }
-    }
-
-    fn with_keys() -> Authentication {
-        Authentication::Sas {
-            primary: SymmetricKey::new(KEY),
-            secondary: SymmetricKey::new(OTHER),
-        }
-    }
-
-    fn token(resource: &str, key: &str, policy: Option<&str>) -> String {
-        sign(&SasGrant {
-            resource,
-            key,
-            policy,
-            expiry: 1_900_000_000,
-        })
-        .unwrap()
-    }
-
-    #[test]
-    fn a_service_token_proves_the_rights_of_its_policy() {
-        let verify = |token: &str| access().verify_service(token, &["jobs", "v2", "j"], NOW);
-        for key in [KEY, OTHER] {
-            let rights = verify(&token("HUB.test:8443", key, Some("registryRead")));
-            let granted = Granted {
-                rights: Rights::REGISTRY_READ,
-                until: Timestamp(1_900_000_300_000_000),
-            };
-            assert_eq!(rights, Ok(granted));
-        }
-        assert!(verify(&token("hub.test/jobs", KEY, Some("service"))).is_ok());
-        for refused in [
-            token("hub.test", "AAAAAAAAAAAAAAAAAAAAAA==", Some("service")),
-            token("hub.test", KEY, Some("nobody")),
-            token("hub.test", KEY, None),
-            token("other.test", KEY, Some("service")),
-            token("hub.test/devices", KEY, Some("service")),
-            "Bearer x".to_owned(),
-            String::new(),
-        ] {
-            assert_eq!(verify(&refused), Err(Unauthorized), "{refused}");
-        }
-        let late = NOW + std::time::Duration::from_secs(301);
-        let token = token("hub.test", KEY, Some("service"));
-        assert_eq!(
-            access().verify_service(&token, &[], late),
-            Err(Unauthorized)
-        );
-    }
-
-    #[test]
-    fn a_device_signs_with_its_keys_or_a_policy_that_may_connect() {
-        let device = identity(Status::Enabled, with_keys());
-        let verify = |token: &str| access().verify_device(token, &device, NOW);
-        let until = Timestamp(1_900_000_300_000_000);
-        for good in [
-            token("hub.test/devices/door-1", KEY, None),
-            token("hub.test/devices/door-1", OTHER, None),
-            token("hub.test", KEY, Some("device")),
-            token("hub.test/devices", KEY, Some("iothubowner")),
-        ] {
-            assert_eq!(verify(&good), Ok(until), "{good}");
-        }
-        for refused in [
-            token("hub.test/devices/door-2", KEY, None),
-            token("hub.test/devices/door-1", KEY, Some("service")),
-            token("hub.test/devices/door-1", KEY, Some("nobody")),
-            "x".to_owned(),
-        ] {
-            assert_eq!(verify(&refused), Err(Unauthorized), "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_disabled_device_or_one_without_keys_stays_out() {
-        let own = token("hub.test/devices/door-1", KEY, None);
-        let disabled = identity(Status::Disabled, with_keys());
-        assert_eq!(
-            access().verify_device(&own, &disabled, NOW),
-            Err(Unauthorized)
-        );
-        let keyless = identity(Status::Enabled, Authentication::None);
-        assert_eq!(
-            access().verify_device(&own, &keyless, NOW),
-            Err(Unauthorized)
-        );
-        let by_policy = token("hub.test", KEY, Some("device"));
-        assert!(access().verify_device(&by_policy, &keyless, NOW).is_ok());
-    }
 }

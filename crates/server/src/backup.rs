@@ -15,7 +15,7 @@ use std::{
 
 use fanfare_hub::{ids::Term, ports::Clock as _, time::Timestamp};
 
-pub use self::manifest::{BackedUpFile, Manifest, StoreFacts};
+pub use self::manifest::{BackedUpFile, KeyFacts, Manifest, StoreFacts};
 use crate::{
     clock::SystemClock,
     compose,
@@ -118,6 +118,10 @@ pub fn backup(
     let draft = files::Draft::beside(to)?;
     let created = fanfare_wire::Timestamp::from_micros(SystemClock.now().0).to_string();
     let copied = compose::copy_store(data_dir, &draft.path().join(STORE), progress)?;
+    let keys = copied.keys.map(|standing| KeyFacts {
+        key_id: standing.id.to_string(),
+        kind: standing.kind.to_string(),
+    });
     let mut files = vec![files::describe(draft.path(), STORE, STORE_MODE)?];
     for (name, mode) in FILES {
         if files::copy(&data_dir.join(name), &draft.path().join(name))? {
@@ -132,6 +136,7 @@ pub fn backup(
             format: copied.format,
             term: copied.term.0,
         },
+        keys,
         files,
     };
     manifest.write(draft.path())?;

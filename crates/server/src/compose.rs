@@ -11,44 +11,52 @@ use std::{
     time::Duration,
 };
 
+use fanfare_auth::certificate::AnyCertificate;
 use fanfare_blobs::{BlobPlaces, BlobSettings, S3Settings};
 use fanfare_hub::{
     Engine, Hub,
-    access::{DEFAULT_POLICIES, Policy},
+    access::Policy,
     ids::{IdentityId, Term},
     limits,
-    ports::{Clock, StoreError, store::PolicyStore as _},
+    ports::{Clock, StoreError},
     registry::Identity,
     transfers::{TransferParts, Transfers, runner::TransferRunner},
 };
 use fanfare_store::{
     Embedded,
-    embedded::{OpenError, StoreCopy},
+    embedded::{Converted, KeyProgress, OpenError, StoreCopy},
 };
+use rustls::server::NoClientAuth;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
+    audit::{AuditFileError, AuditLog},
     auth::Access,
     backup::Progress,
     clock::SystemClock,
     config::Config,
     connection_string::host_with_port,
+    core_dumps,
     data_dir::{DataDir, DataDirError, HubFile, store_file},
+    device_ca,
     entropy::SystemEntropy,
+    gate::Gate,
     listen::{ListenError, listen},
     mqtt::{self, Gateway},
+    open_files,
     rest::{self, Rest},
     shutdown::{CONNECTIONS_WITHIN, ENGINE_WITHIN},
     throttle::Throttle,
     tls::{ServerCertificate, TlsError, certificate_names},
+    vault::{self, VaultError},
 };
 
 /// A running node.
 pub struct Node {
     hub: Arc<Hub>,
     rest: Arc<Rest>,
+    audit: Arc<AuditLog>,
     addresses: Addresses,
-    policies: Vec<Policy>,
     host: HubFile,
     folder: DataDir,
     engine: Tasks,
@@ -76,15 +84,24 @@ pub enum StartError {
     /// A port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The keys that are encrypted.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The authorities of devices' certificates.
+    #[error(transparent)]
+    DeviceCa(#[from] device_ca::DeviceCaError),
     /// The store's file.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The store's content.
     #[error("the store cannot be read")]
     Store(#[from] StoreError),
+    /// The audit log, which is required.
+    #[error(transparent)]
+    Audit(#[from] AuditFileError),
     /// The client of blob endpoints.
     #[error(transparent)]
     Blobs(#[from] fanfare_blobs::ClientError),
@@ -105,12 +122,15 @@ impl Node {
     /// Whatever it needs and cannot have. Nothing runs then.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let folder = DataDir::lock(&config.data_dir)?;
+        core_dumps::forbid();
+        let vault = vault::unlock(&folder, config.key_source.as_ref())?;
         let listeners = Listeners::take(config).await?;
         let addresses = listeners.addresses().map_err(StartError::Network)?;
         let clock = Arc::new(SystemClock);
         let names = certificate_names(&config.host_names, &config.bind);
-        let certificate = ServerCertificate::provide(folder.path(), &names, clock.now())?;
-        let store = Arc::new(Embedded::open(&store_file(folder.path()))?);
+        let certificate = ServerCertificate::provide(folder.path(), &names, &vault, clock.now())?;
+        let store = Arc::new(Embedded::open_with(&store_file(folder.path()), vault)?);
+        let audit = AuditLog::open(folder.path(), &config.audit, clock.clone())?;
         let (hub, engine) = Hub::with_profile(
             store.clone(),
             clock,
@@ -119,8 +139,14 @@ impl Node {
             config.profile.clone(),
         );
         let throttle = Throttle::of(&hub.profile);
-        let policies = policies(&store, &hub).await?;
-        let access = Arc::new(Access::new(names, policies.clone()));
+        hub.policies.load().await?;
+        hub.authorities
+            .load(device_ca::read(&config.device_ca_files)?)
+            .await?;
+        let access = Access::new(names, hub.policies.clone())
+            .with_local(config.local_auth)
+            .with_authorities(hub.authorities.clone());
+        let access = Arc::new(access);
         let (transfers, runner) = transfers(config, folder.path(), &hub, &store)?;
         let rest = Rest::new(
             hub.clone(),
@@ -128,8 +154,11 @@ impl Node {
             access.clone(),
             throttle.clone(),
             store.clone(),
+            audit.clone(),
         );
-        let gateway = Arc::new(Gateway::new(hub.clone(), access).throttled(throttle));
+        let gate = Gate::new(&config.gate.clone().within(open_files::raise()));
+        let gateway = Gateway::new(hub.clone(), access).behind(gate.clone());
+        let gateway = Arc::new(gateway.throttled(throttle));
 
         let host = HubFile {
             host_name: config.host_names.first().cloned().unwrap_or_default(),
@@ -140,8 +169,8 @@ impl Node {
         };
         folder.put_hub_file(&host)?;
         let node = Self {
-            engine: Tasks::engine(engine, runner),
-            https: Tasks::https(listeners.https, &certificate, &rest)?,
+            engine: Tasks::engine(engine, runner, &audit),
+            https: Tasks::https(listeners.https, &certificate, &rest, &gate)?,
             mqtt: Tasks::mqtt(
                 listeners.mqtts,
                 listeners.mqtt_plain,
@@ -150,11 +179,12 @@ impl Node {
             )?,
             hub,
             rest,
+            audit,
             addresses,
-            policies,
             host,
             folder,
         };
+        node.audit.started(&config.given).await;
         node.rest.set_ready(true);
         tracing::info!(host.name = %node.host_name(), "the hub is ready");
         Ok(node)
@@ -180,9 +210,13 @@ impl Node {
         self.folder.ca_pem()
     }
 
-    /// A policy with its keys.
-    pub fn policy(&self, name: &str) -> Option<&Policy> {
-        self.policies.iter().find(|policy| policy.name == name)
+    /// A policy with its keys, as it is now.
+    pub fn policy(&self, name: &str) -> Option<Policy> {
+        let policies = self.hub.policies.snapshot();
+        policies
+            .iter()
+            .find(|policy| &*policy.name == name)
+            .cloned()
     }
 
     /// Runs until `requested` ends, or a part of the node does; then stops.
@@ -219,6 +253,7 @@ impl Node {
         self.mqtt
             .ended_within(CONNECTIONS_WITHIN, "the MQTT gateway")
             .await;
+        self.audit.stopped().await;
         tracing::info!("the hub has stopped");
     }
 }
@@ -246,33 +281,66 @@ pub(crate) fn adopt_store(path: &Path, floor: Term) -> Result<(Term, Term), Copy
 }
 
 /// The policies in a store's file, whether a node runs on it or not.
-pub(crate) fn stored_policies(data_dir: &Path) -> Result<Vec<Policy>, StoreError> {
-    Embedded::peek_policies(&store_file(data_dir))
+pub(crate) fn stored_policies(data_dir: &Path, vault: &Vault) -> Result<Vec<Policy>, StoreError> {
+    Embedded::peek_policies(&store_file(data_dir), vault)
 }
 
 /// One identity in a store's file, whether a node runs on it or not.
 pub(crate) fn stored_identity(
     data_dir: &Path,
+    vault: &Vault,
     id: &IdentityId,
 ) -> Result<Option<Identity>, StoreError> {
-    Embedded::peek_identity(&store_file(data_dir), id)
+    Embedded::peek_identity(&store_file(data_dir), vault, id)
 }
 
-/// The hub's policies; the default ones with new keys at the first start. compat: AUTH-11
-async fn policies(store: &Embedded, hub: &Hub) -> Result<Vec<Policy>, StoreError> {
-    let kept = store.policy_list().await?;
-    if !kept.is_empty() {
-        return Ok(kept);
-    }
-    let policy = |(name, rights): (&str, _)| Policy {
-        name: name.to_owned(),
-        rights,
-        primary: hub.registry.new_key(),
-        secondary: hub.registry.new_key(),
-    };
-    let made: Vec<_> = DEFAULT_POLICIES.into_iter().map(policy).collect();
-    store.policy_put(made.clone()).await?;
-    Ok(made)
+pub(crate) use fanfare_store::{
+    embedded::KeyStanding,
+    vault::{KEY_BYTES, MasterKey, Vault},
+};
+/// What a store says of its keys, and what encrypts them.
+pub use fanfare_store::{
+    embedded::{KeyState, KeysError},
+    vault::KeyKind,
+};
+
+/// What the store of a data folder or a backup says of its keys.
+pub(crate) fn key_standing(folder: &Path) -> Result<Option<KeyStanding>, KeysError> {
+    Embedded::key_standing(&store_file(folder))
+}
+
+/// What opens the keys in the store of a data folder or a backup. Changes nothing.
+pub(crate) fn peek_vault(folder: &Path, key: Option<&MasterKey>) -> Result<Vault, KeysError> {
+    Embedded::peek_vault(&store_file(folder), key)
+}
+
+/// Encrypts the keys in the store of a data folder, which may be new, and gives what opens them.
+pub(crate) fn encrypt_keys(
+    data_dir: &Path,
+    key: &MasterKey,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Vault, Converted), KeysError> {
+    let mut progress = |at: KeyProgress| progress(at.done, at.total);
+    Embedded::encrypt_keys(&store_file(data_dir), key, &mut progress)
+}
+
+/// Decrypts the keys in the store of a data folder.
+pub(crate) fn decrypt_keys(
+    data_dir: &Path,
+    key: &MasterKey,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Converted, KeysError> {
+    let mut progress = |at: KeyProgress| progress(at.done, at.total);
+    Embedded::decrypt_keys(&store_file(data_dir), key, &mut progress)
+}
+
+/// Puts the data key of a data folder's store under another master key.
+pub(crate) fn change_master_key(
+    data_dir: &Path,
+    key: &MasterKey,
+    new: &MasterKey,
+) -> Result<KeyStanding, KeysError> {
+    Embedded::change_master_key(&store_file(data_dir), key, new)
 }
 
 /// Import and export jobs over the places that the configuration allows.
@@ -355,7 +423,7 @@ impl Tasks {
         }
     }
 
-    fn engine(engine: Engine, transfers: TransferRunner) -> Self {
+    fn engine(engine: Engine, transfers: TransferRunner, audit: &Arc<AuditLog>) -> Self {
         let mut tasks = Self::none();
         let stop = || tasks.stop.subscribe();
         let (scheduler, upkeep) = (engine.scheduler.run(stop()), engine.upkeep.run(stop()));
@@ -363,6 +431,7 @@ impl Tasks {
         tasks.set.spawn(upkeep);
         tasks.set.spawn(transfers.run(stop()));
         tasks.set.spawn(engine.reconciler.run(stop()));
+        tasks.set.spawn(audit.clone().keep(stop()));
         tasks
     }
 
@@ -370,15 +439,17 @@ impl Tasks {
         listeners: Vec<TcpListener>,
         certificate: &ServerCertificate,
         rest: &Arc<Rest>,
+        gate: &Arc<Gate>,
     ) -> Result<Self, TlsError> {
         let mut tasks = Self::none();
-        let tls = certificate.server_config(&[b"h2", b"http/1.1"])?;
+        let tls = certificate.server_config(&[b"h2", b"http/1.1"], Arc::new(NoClientAuth))?;
         let router = rest::router(rest.clone());
         for listener in listeners {
             let stop = tasks.stop.subscribe();
+            let (tls, router, gate) = (tls.clone(), router.clone(), gate.clone());
             tasks
                 .set
-                .spawn(rest::serve(listener, tls.clone(), router.clone(), stop));
+                .spawn(rest::serve(listener, tls, router, gate, stop));
         }
         Ok(tasks)
     }
@@ -390,7 +461,7 @@ impl Tasks {
         gateway: &Arc<Gateway>,
     ) -> Result<Self, TlsError> {
         let mut tasks = Self::none();
-        let tls = certificate.server_config(&[])?;
+        let tls = certificate.server_config(&[], Arc::new(AnyCertificate::new()))?;
         let encrypted = encrypted
             .into_iter()
             .map(|listener| (listener, Some(tls.clone())));

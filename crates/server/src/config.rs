@@ -4,7 +4,7 @@
 //! This is the only file of the server that reads the environment.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -22,11 +22,18 @@ use self::{
     blobs::S3Environment,
     layers::{Environment, Given},
 };
+use crate::{auth::LocalAuth, gate::GateLimits, vault::KeySource};
 
+mod access;
+mod audit;
 mod blobs;
+mod device_ca;
 mod layers;
+mod limits;
 mod profile;
+mod vault;
 
+pub use self::audit::{AuditConfig, AuditMode};
 pub use self::blobs::{BlobConfig, S3Config};
 
 /// What a node is told.
@@ -54,6 +61,18 @@ pub struct Config {
     pub profile: Profile,
     /// Where import and export jobs may read and write.
     pub blobs: BlobConfig,
+    /// Which tokens count that the hub's own keys sign.
+    pub local_auth: LocalAuth,
+    /// What peers may take up before they are known.
+    pub gate: GateLimits,
+    /// Where it is written down who changed what.
+    pub audit: AuditConfig,
+    /// Files of certificates that may vouch for devices.
+    pub device_ca_files: Vec<PathBuf>,
+    /// Every setting that was given, as it was given, without secrets.
+    pub given: BTreeMap<String, serde_json::Value>,
+    /// The master key under which keys are encrypted; none keeps them as they are.
+    pub key_source: Option<KeySource>,
 }
 
 /// How log lines look.
@@ -117,6 +136,30 @@ pub struct Flags {
     pub s3_region: Option<String>,
     /// See [`S3Config::access_key_id`]; the secret is no flag, since others can see those.
     pub s3_access_key_id: Option<String>,
+    /// Whether tokens of shared access policies are refused; see [`LocalAuth::policies`].
+    pub disable_local_auth: bool,
+    /// Whether devices' tokens are refused; see [`LocalAuth::devices`].
+    pub disable_device_sas: bool,
+    /// Whether modules' tokens are refused; see [`LocalAuth::modules`].
+    pub disable_module_sas: bool,
+    /// See [`GateLimits::strangers_per_address`].
+    pub unfinished_per_address: Option<u32>,
+    /// See [`GateLimits::https_connections_per_address`].
+    pub https_per_address: Option<u32>,
+    /// See [`GateLimits::failures_per_minute`].
+    pub failures_per_minute: Option<u32>,
+    /// See [`AuditConfig::mode`].
+    pub audit: Option<String>,
+    /// See [`AuditConfig::file_bytes`].
+    pub audit_file_bytes: Option<u32>,
+    /// See [`AuditConfig::files`].
+    pub audit_files: Option<u32>,
+    /// See [`Config::device_ca_files`]; empty is absent.
+    pub device_ca_file: Vec<PathBuf>,
+    /// See [`KeySource::KeyFile`].
+    pub key_file: Option<PathBuf>,
+    /// See [`KeySource::PassphraseFile`].
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// Everything that is wrong with a configuration.
@@ -186,7 +229,7 @@ impl Config {
 const JOB_HISTORY_DAYS_DEFAULT: u32 = 30;
 const JOB_HISTORY_DAYS_MAX: u32 = 3_650;
 const PREFIX: &str = "FANFARE_";
-const KEYS: [&str; 25] = [
+const KEYS: &[&str] = &[
     "data-dir",
     "bind",
     "host-name",
@@ -212,6 +255,18 @@ const KEYS: [&str; 25] = [
     "s3-access-key-id",
     "s3-secret-access-key",
     "s3-session-token",
+    "disable-local-auth",
+    "disable-device-sas",
+    "disable-module-sas",
+    "unfinished-per-address",
+    "https-per-address",
+    "failures-per-minute",
+    "audit",
+    "audit-file-bytes",
+    "audit-files",
+    "device-ca-file",
+    "key-file",
+    "passphrase-file",
 ];
 
 fn read_file(path: &Path) -> Result<(), ConfigError> {
@@ -294,6 +349,12 @@ impl<'a> Checked<'a> {
             .unwrap_or(JOB_HISTORY_DAYS_DEFAULT);
         let profile = self.profile();
         let blobs = self.blobs();
+        let local_auth = self.local_auth(false);
+        let gate = self.gate();
+        let audit = self.audit();
+        let device_ca_files = self.device_ca_files();
+        let given = self.given();
+        let key_source = self.key_source();
         if !self.faults.is_empty() {
             return Err(ConfigError {
                 faults: self.faults,
@@ -311,6 +372,12 @@ impl<'a> Checked<'a> {
             job_history: Duration::from_secs(u64::from(days) * 24 * 3_600),
             profile,
             blobs,
+            local_auth,
+            gate,
+            audit,
+            device_ca_files,
+            given,
+            key_source,
         })
     }
 

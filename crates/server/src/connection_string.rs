@@ -12,6 +12,7 @@ use fanfare_wire::{Secret, connection_string::ConnectionString};
 use crate::{
     compose,
     data_dir::{DataDirError, HubFile, read_hub_file},
+    vault::{self, KeySource, VaultError},
 };
 
 /// Why there is no connection string.
@@ -20,6 +21,9 @@ pub enum ConnectionStringError {
     /// The folder is not that of a hub.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// Its keys are encrypted, and the key given does not open them.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The store cannot be read.
     #[error("the hub's store cannot be read")]
     Store(#[from] StoreError),
@@ -42,15 +46,20 @@ pub enum ConnectionStringError {
     NoKey(IdentityId),
 }
 
-/// The connection string of a policy, with its primary key.
+/// The connection string of a policy, with its primary key. `key` is needed where the folder's keys are
+/// encrypted.
 ///
 /// # Errors
 /// No hub was started on the folder, or it has no such policy.
-pub fn of_policy(data_dir: &Path, name: &str) -> Result<String, ConnectionStringError> {
+pub fn of_policy(
+    data_dir: &Path,
+    key: Option<&KeySource>,
+    name: &str,
+) -> Result<String, ConnectionStringError> {
     let host = read_hub_file(data_dir)?;
-    let policies = compose::stored_policies(data_dir)?;
-    let Some(policy) = policies.iter().find(|policy| policy.name == name) else {
-        let known: Vec<_> = policies.iter().map(|policy| policy.name.as_str()).collect();
+    let policies = compose::stored_policies(data_dir, &vault::peek(data_dir, key)?)?;
+    let Some(policy) = policies.iter().find(|policy| &*policy.name == name) else {
+        let known: Vec<_> = policies.iter().map(|policy| &*policy.name).collect();
         let (name, known) = (name.to_owned(), known.join(", "));
         return Err(ConnectionStringError::NoPolicy { name, known });
     };
@@ -59,12 +68,13 @@ pub fn of_policy(data_dir: &Path, name: &str) -> Result<String, ConnectionString
 }
 
 /// The connection string of a device, or of a module on it, with its primary key. Devices know no port of
-/// the service API.
+/// the service API. `key` is needed where the folder's keys are encrypted.
 ///
 /// # Errors
 /// No hub was started on the folder, it has no such device or module, or what there is has no key.
 pub fn of_identity(
     data_dir: &Path,
+    key: Option<&KeySource>,
     device: &str,
     module: Option<&str>,
 ) -> Result<String, ConnectionStringError> {
@@ -73,7 +83,8 @@ pub fn of_identity(
         module: module.map(ModuleId::parse).transpose()?,
     };
     let host = read_hub_file(data_dir)?;
-    let Some(identity) = compose::stored_identity(data_dir, &id)? else {
+    let vault = vault::peek(data_dir, key)?;
+    let Some(identity) = compose::stored_identity(data_dir, &vault, &id)? else {
         return Err(ConnectionStringError::Absent(id));
     };
     let Authentication::Sas { primary, .. } = identity.settings.authentication else {

@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that wait in the kernel until they are accepted; it may hold fewer (`net.core.somaxconn`). Ours.
+const BACKLOG: u32 = 4_096;
 
 /// A port could not be taken; says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +32,7 @@ pub(crate) async fn listen(
     let mut listeners = Vec::with_capacity(bind.len());
     for address in bind {
         let address = SocketAddr::new(*address, port);
-        let listener = TcpListener::bind(address)
-            .await
+        let listener = bind_one(address)
             .map_err(|error| ListenError {
                 address,
                 purpose,
@@ -39,6 +41,17 @@ pub(crate) async fn listen(
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A port whose last connections are still fading away is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn reason(error: &io::Error, address: SocketAddr, flag: &str) -> String {

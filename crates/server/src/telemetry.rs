@@ -15,7 +15,9 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
-pub use self::counts::{COUNTS, ConnectionCount, RequestCounts, SignInResult};
+pub use self::counts::{
+    COUNTS, ConnectionCount, FrontEnd, RequestCounts, SignInResult, TurnedAway,
+};
 use crate::config::{Config, LogFormat};
 
 /// Writes log lines as the configuration says. The first call of a process counts; later ones change

@@ -2,7 +2,7 @@
 //!
 //! The CA is made once and kept. The server certificate is issued again whenever names or addresses
 //! changed, or its end is near, so clients go on trusting the same `ca.pem`. The chain that is sent holds
-//! the leaf only: clients test that a stranger cannot complete it. No certificate is asked of clients yet.
+//! the leaf only: clients test that a stranger cannot complete it.
 
 use std::{fs, io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
@@ -14,11 +14,17 @@ use rcgen::{
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::danger::ClientCertVerifier,
 };
 use time::OffsetDateTime;
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
+use zeroize::Zeroizing;
 
-use crate::data_dir::{PUBLIC_MODE, SECRET_MODE, replace};
+use crate::{
+    compose::Vault,
+    data_dir::{PUBLIC_MODE, replace},
+    vault::{read_private, write_private},
+};
 
 /// A server certificate with its key.
 pub(crate) struct ServerCertificate {
@@ -71,29 +77,30 @@ impl ServerCertificate {
     pub(crate) fn provide(
         folder: &Path,
         names: &[String],
+        vault: &Vault,
         now: Timestamp,
     ) -> Result<Self, TlsError> {
-        let issuer = authority(folder, now)?;
+        let issuer = authority(folder, vault, now)?;
         let (certificate_path, key_path) =
             (folder.join("server.pem"), folder.join("server-key.pem"));
         if certificate_path.exists() && key_path.exists() {
-            let kept = Self::read(&certificate_path, &key_path)?;
+            let kept = Self::read(&certificate_path, &key_path, vault)?;
             if kept.is_good_for(names, now) {
                 return Ok(kept);
             }
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let leaf = leaf_params(names, now)?.signed_by(&key, &issuer)?;
-        write(&key_path, &key.serialize_pem(), SECRET_MODE)?;
-        write(&certificate_path, &leaf.pem(), PUBLIC_MODE)?;
+        write_key(&key_path, &key, vault)?;
+        write(&certificate_path, &leaf.pem())?;
         tracing::info!(host.names = ?names, "issued a server certificate");
-        Self::read(&certificate_path, &key_path)
+        Self::read(&certificate_path, &key_path, vault)
     }
 
-    fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+    fn read(certificate: &Path, key: &Path, vault: &Vault) -> Result<Self, TlsError> {
         let leaf = CertificateDer::from_pem_slice(read(certificate)?.as_bytes())
             .map_err(|error| content(certificate, &error))?;
-        let key = PrivateKeyDer::from_pem_slice(read(key)?.as_bytes())
+        let key = PrivateKeyDer::from_pem_slice(read_key(key, vault)?.as_bytes())
             .map_err(|error| content(key, &error))?;
         Ok(Self { leaf, key })
     }
@@ -115,16 +122,21 @@ impl ServerCertificate {
         there == wanted && ends.since(now) > LEAF_LEFT_MIN
     }
 
-    /// TLS 1.2 and 1.3 with this certificate, offering these application protocols.
+    /// TLS 1.2 and 1.3 with this certificate, offering these application protocols. `clients` decides whether
+    /// clients are asked for certificates.
     ///
     /// # Errors
     /// When key and certificate do not fit together.
-    pub(crate) fn server_config(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(crate) fn server_config(
+        &self,
+        protocols: &[&[u8]],
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         // Named, because a process may hold more than one provider.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![self.leaf.clone()], self.key.clone_key())?;
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
@@ -148,12 +160,16 @@ pub(crate) fn certificate_names(host_names: &[String], bind: &[IpAddr]) -> Vec<S
 }
 
 /// The folder's CA, made at the first start.
-fn authority(folder: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, TlsError> {
+fn authority(
+    folder: &Path,
+    vault: &Vault,
+    now: Timestamp,
+) -> Result<Issuer<'static, KeyPair>, TlsError> {
     let (certificate_path, key_path) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
     match (certificate_path.exists(), key_path.exists()) {
         (true, true) => {
-            let key =
-                KeyPair::from_pem(&read(&key_path)?).map_err(|error| content(&key_path, &error))?;
+            let key = KeyPair::from_pem(&read_key(&key_path, vault)?)
+                .map_err(|error| content(&key_path, &error))?;
             Issuer::from_ca_cert_pem(&read(&certificate_path)?, key)
                 .map_err(|error| content(&certificate_path, &error))
         }
@@ -168,8 +184,8 @@ fn authority(folder: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, 
             let params = authority_params(now);
             let certificate = params.self_signed(&key)?;
             // The key first: a certificate without its key would be an error at the next start.
-            write(&key_path, &key.serialize_pem(), SECRET_MODE)?;
-            write(&certificate_path, &certificate.pem(), PUBLIC_MODE)?;
+            write_key(&key_path, &key, vault)?;
+            write(&certificate_path, &certificate.pem())?;
             // A leaf of an earlier authority is of no use any more.
             let _ = fs::remove_file(folder.join("server.pem"));
             Ok(Issuer::new(params, key))
@@ -242,8 +258,23 @@ fn read(path: &Path) -> Result<String, TlsError> {
     })
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    replace(path, text.as_bytes(), mode).map_err(|source| TlsError::Io {
+fn write(path: &Path, text: &str) -> Result<(), TlsError> {
+    replace(path, text.as_bytes(), PUBLIC_MODE).map_err(|source| TlsError::Io {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+fn read_key(path: &Path, vault: &Vault) -> Result<Zeroizing<String>, TlsError> {
+    read_private(path, vault).map_err(|source| TlsError::Io {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+fn write_key(path: &Path, key: &KeyPair, vault: &Vault) -> Result<(), TlsError> {
+    let pem = Zeroizing::new(key.serialize_pem());
+    write_private(path, &pem, vault).map_err(|source| TlsError::Io {
         path: path.display().to_string(),
         source,
     })
@@ -266,7 +297,7 @@ mod tests {
 
     fn provide(folder: &Path, names: &[&str], now: Timestamp) -> ServerCertificate {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        ServerCertificate::provide(folder, &names, now).unwrap()
+        ServerCertificate::provide(folder, &names, &Vault::plain(), now).unwrap()
     }
 
     #[test]
@@ -316,7 +347,7 @@ mod tests {
         provide(folder.path(), &["localhost"], NOW);
         fs::remove_file(folder.path().join("ca-key.pem")).unwrap();
         let names = ["localhost".to_owned()];
-        let refused = ServerCertificate::provide(folder.path(), &names, NOW)
+        let refused = ServerCertificate::provide(folder.path(), &names, &Vault::plain(), NOW)
             .err()
             .unwrap();
         assert!(refused.to_string().contains("ca-key.pem"), "{refused}");

@@ -5,7 +5,10 @@ mod journal;
 
 use std::sync::Arc;
 
-use fanfare_store::Embedded;
+use fanfare_store::{
+    Embedded,
+    vault::{KEY_BYTES, MasterKey, Vault},
+};
 
 use contract::Scratch;
 
@@ -23,6 +26,16 @@ fn inline() -> Scratch {
     })
 }
 
+fn encrypted() -> Scratch {
+    Scratch::new(|folder| {
+        let path = folder.join("store.db");
+        let key = MasterKey::File([7; KEY_BYTES].into());
+        let (vault, _) =
+            Embedded::encrypt_keys(&path, &key, &mut |_| {}).expect("the key is always the same");
+        Arc::new(Embedded::open_inline_with(&path, vault).expect("a scratch folder is writable"))
+    })
+}
+
 mod threads {
     crate::contract::suite!(crate::with_threads());
 }
@@ -31,18 +44,23 @@ mod in_line {
     crate::contract::suite!(crate::inline());
 }
 
+mod with_encrypted_keys {
+    crate::contract::suite!(crate::encrypted());
+}
+
 #[tokio::test]
 async fn a_file_can_be_looked_into_while_a_hub_runs_on_it() {
     use contract::{create, device, settings};
     use fanfare_hub::{
         access::{Policy, Rights},
+        ids::Etag,
         ports::store::{PolicyStore, Store, StoreError},
         registry::SymmetricKey,
     };
 
     let folder = tempfile::tempdir().expect("the system's folder is writable");
     let path = folder.path().join("store.db");
-    let nothing = Embedded::peek_policies(&path);
+    let nothing = Embedded::peek_policies(&path, &Vault::plain());
     assert!(
         matches!(nothing, Err(StoreError::Unavailable(_))),
         "{nothing:?}"
@@ -54,19 +72,23 @@ async fn a_file_can_be_looked_into_while_a_hub_runs_on_it() {
         rights: Rights::SERVICE_CONNECT,
         primary: SymmetricKey::new("YQ=="),
         secondary: SymmetricKey::new("Yg=="),
+        etag: Etag(0),
     };
     let store = Arc::new(Embedded::open(&path).expect("a scratch folder is writable"));
-    store.policy_put(vec![policy.clone()]).await.unwrap();
+    store.policy_seed(vec![policy.clone()]).await.unwrap();
     create(&(store.clone() as Arc<dyn Store>), &["a"]).await;
     let mut running = Some(store);
     for _ in ["while it runs", "after it ended"] {
         assert_eq!(
-            Embedded::peek_policies(&path).unwrap(),
+            Embedded::peek_policies(&path, &Vault::plain()).unwrap(),
             std::slice::from_ref(&policy)
         );
-        let identity = Embedded::peek_identity(&path, &device("a")).unwrap();
+        let identity = Embedded::peek_identity(&path, &Vault::plain(), &device("a")).unwrap();
         assert_eq!(identity.map(|a| a.settings), Some(settings()));
-        assert_eq!(Embedded::peek_identity(&path, &device("b")).unwrap(), None);
+        assert_eq!(
+            Embedded::peek_identity(&path, &Vault::plain(), &device("b")).unwrap(),
+            None
+        );
         drop(running.take());
     }
 }

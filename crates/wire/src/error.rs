@@ -82,6 +82,10 @@ error_codes! {
     ConnectionClosedRemotely = 404104,
     /// No such configuration.
     ConfigurationNotFound = 404301,
+    /// No such shared access policy. Ours.
+    PolicyNotFound = 404801,
+    /// No such certificate authority. Ours.
+    AuthorityNotFound = 404802,
     /// The path does not know this verb.
     GenericMethodNotAllowed = 405000,
     /// A job cannot be cancelled in its state.
@@ -98,6 +102,10 @@ error_codes! {
     ModuleAlreadyExistsOnDevice = 409301,
     /// The configuration id is taken.
     ConfigurationAlreadyExists = 409401,
+    /// The policy's name is taken. Ours.
+    PolicyAlreadyExists = 409801,
+    /// The authority's name is taken, or its certificate is there under another. Ours.
+    AuthorityAlreadyExists = 409802,
     /// The etag does not match.
     PreconditionFailed = 412001,
     /// The lock on a message has run out.

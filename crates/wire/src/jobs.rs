@@ -12,7 +12,7 @@ mod document;
 mod request;
 
 pub use document::{
-    DeviceJobError, DeviceJobOutcome, DeviceJobRow, DeviceJobStatistics, JobDocument, JobList,
+    CreatedBy, DeviceJobError, DeviceJobOutcome, DeviceJobRow, DeviceJobStatistics, JobDocument, JobList,
     list_needs_envelope,
 };
 pub use request::{ScheduleRequest, UpdateTwin};

@@ -54,7 +54,7 @@ impl DecodeError {
                 } else {
                     path.to_owned()
                 },
-                reason: fault.to_string(),
+                reason: without_text(&fault.to_string()),
             },
             Category::Syntax | Category::Eof | Category::Io => {
                 DecodeError::Syntax(fault.to_string())
@@ -69,6 +69,25 @@ impl DecodeError {
             DecodeError::Member { .. } => ErrorCode::ArgumentInvalid,
         }
     }
+}
+
+/// What is wrong without the text that was there: it may be a key in the wrong place, and refusals are logged.
+/// The parser shows it as `string "..."`, escaped.
+fn without_text(reason: &str) -> String {
+    const BEGIN: &str = "string \"";
+    let Some(begin) = reason.find(BEGIN) else {
+        return reason.to_owned();
+    };
+    let (before, text) = reason.split_at(begin + BEGIN.len());
+    let mut is_escaped = false;
+    let end = text.bytes().position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    // Without an end all of it may be the text.
+    let after = end.map_or("", |end| &text[end + 1..]);
+    format!("{}{after}", &before[..begin + "string".len()])
 }
 
 /// A payload kept as text; null is `None`. The parser skips over kept text without counting its depth, so
@@ -125,6 +144,21 @@ mod tests {
     #[derive(Debug, Deserialize)]
     struct Inner {
         name: String,
+    }
+
+    #[test]
+    fn text_in_the_wrong_place_is_not_repeated() {
+        for body in [
+            r#"{"inner":"my key"}"#,
+            r#"{"inner":"my \" key \\"}"#,
+            r#"{"payload":1,"inner":"my key, expected"}"#,
+        ] {
+            let text = decode::<Outer>(body.as_bytes()).unwrap_err().to_string();
+            assert!(
+                text.starts_with("inner: invalid type: string, expected struct Inner at line 1"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

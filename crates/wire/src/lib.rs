@@ -18,6 +18,7 @@
 
 #![warn(missing_docs)]
 
+pub mod authorities;
 pub mod configurations;
 pub mod connection_string;
 pub mod error;
@@ -25,6 +26,7 @@ pub mod etag;
 pub mod http;
 pub mod jobs;
 pub mod method;
+pub mod policies;
 pub mod property_bag;
 pub mod query;
 pub mod registry;

@@ -10,11 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+use zeroize::Zeroizing;
 
 use crate::percent;
 
-/// A token as received. `Debug` shows neither signature nor the rest of the text.
+/// A token as received. `Debug` shows neither signature nor the rest of the text; the signature is zeroed when it
+/// goes. Equality is for tests: [`Self::verify`] compares signatures.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SasToken {
     /// The `sr` value as received, still percent-encoded: what the signature covers.
@@ -25,7 +27,7 @@ pub struct SasToken {
     pub policy: Option<String>,
     /// The `se` value as received; the signature covers its text.
     expiry_raw: String,
-    signature: Vec<u8>,
+    signature: Zeroizing<Vec<u8>>,
 }
 
 impl SasToken {
@@ -73,34 +75,42 @@ impl SasToken {
         })
     }
 
-    /// Whether all of it holds: one of the keys signed it, it has not expired, it covers the resource.
+    /// Whether all of it holds: one of the keys signed it, it has not expired, it covers the resource. Returns the
+    /// place of the key among those given.
     ///
     /// # Errors
     /// [`SasRefusal`] names the first check that failed, for the log only.
-    pub fn verify(&self, check: &SasCheck<'_>) -> Result<(), SasRefusal> {
-        if !self.is_signed_by(check.keys) {
+    pub fn verify(&self, check: &SasCheck<'_>) -> Result<usize, SasRefusal> {
+        let Some(place) = self.signer(check.keys) else {
             return Err(SasRefusal::Signature);
-        }
+        };
         if self.is_expired(check.now) {
             return Err(SasRefusal::Expired);
         }
         if !self.covers(check.hosts, check.path) {
             return Err(SasRefusal::Audience);
         }
-        Ok(())
+        Ok(place)
     }
 
     /// Whether one of the base64 keys signed this token. The signature covers `sr` exactly as received,
     /// since every SDK encodes it in its own way. Takes the same time whichever key it was. An empty or
     /// undecodable key signs nothing. compat: AUTH-2, AUTH-3, AUTH-8
     pub fn is_signed_by(&self, keys: &[&str]) -> bool {
-        let mut found = Choice::from(0);
-        for key in keys {
+        self.signer(keys).is_some()
+    }
+
+    /// The place of the last key that signed this token; every key is tried, whichever it is.
+    fn signer(&self, keys: &[&str]) -> Option<usize> {
+        let (mut found, mut place) = (Choice::from(0), 0_u64);
+        for (at, key) in (0_u64..).zip(keys) {
             if let Some(expected) = signature_of(key, &self.resource_raw, &self.expiry_raw) {
-                found |= expected.as_slice().ct_eq(&self.signature);
+                let is_it = expected.as_slice().ct_eq(&self.signature);
+                place.conditional_assign(&at, is_it);
+                found |= is_it;
             }
         }
-        found.into()
+        bool::from(found).then_some(usize::try_from(place).unwrap_or(usize::MAX))
     }
 
     /// Whether the token has ended, with [`SKEW_SECONDS`] to spare. `now` is in seconds since the Unix
@@ -237,7 +247,7 @@ pub fn sign(grant: &SasGrant<'_>) -> Result<String, BadKey> {
     let resource = percent::encode(grant.resource);
     let expiry = grant.expiry.to_string();
     let signature = signature_of(grant.key, &resource, &expiry).ok_or(BadKey)?;
-    let signature = percent::encode(&STANDARD.encode(signature));
+    let signature = percent::encode(&STANDARD.encode(&*signature));
     let mut token = format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry}");
     if let Some(policy) = grant.policy {
         token.push_str("&skn=");
@@ -253,21 +263,24 @@ pub struct BadKey;
 
 /// HMAC-SHA256 over `sr`, a line feed and `se`; `None` when the key is empty or not base64. An empty key
 /// must never sign: everybody knows it. compat: AUTH-8
-fn signature_of(key: &str, resource_raw: &str, expiry_raw: &str) -> Option<Vec<u8>> {
+fn signature_of(key: &str, resource_raw: &str, expiry_raw: &str) -> Option<Zeroizing<Vec<u8>>> {
     let key = STANDARD
         .decode(key)
+        .map(Zeroizing::new)
         .ok()
         .filter(|bytes| !bytes.is_empty())?;
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
     mac.update(resource_raw.as_bytes());
     mac.update(b"\n");
     mac.update(expiry_raw.as_bytes());
-    Some(mac.finalize().into_bytes().to_vec())
+    Some(Zeroizing::new(mac.finalize().into_bytes().to_vec()))
 }
 
-fn signature_bytes(raw: &str) -> Result<Vec<u8>, ParseSasError> {
+fn signature_bytes(raw: &str) -> Result<Zeroizing<Vec<u8>>, ParseSasError> {
     percent::decode(raw)
-        .and_then(|text| STANDARD.decode(text).ok())
+        .map(Zeroizing::new)
+        .and_then(|text| STANDARD.decode(&*text).ok())
+        .map(Zeroizing::new)
         .ok_or(ParseSasError::Field("sig"))
 }
 

@@ -190,6 +190,13 @@ pub struct TransferJobDocument {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_reason: Option<String>,
+    /// What only this hub says; left out when empty. compat: JOB-62
+    #[serde(
+        default,
+        deserialize_with = "field::null_as_default",
+        skip_serializing_if = "Map::is_empty"
+    )]
+    pub fanfare: Map<String, Value>,
 }
 
 /// One line of an export. What an import reads is a [`crate::registry::BulkItem`], which this is too.
@@ -333,6 +340,7 @@ mod tests {
             include_configurations: None,
             configurations_blob_name: None,
             failure_reason: None,
+            fanfare: Map::new(),
         };
         let expected = json!({
             "jobId": "j", "type": "import", "status": "enqueued", "progress": 0,

@@ -47,6 +47,12 @@ const NEEDS: &[Need] = &[
         packages: &["python3-venv"],
         is_met: venv_is_there,
     },
+    // Makes devices' certificates as people do.
+    Need {
+        what: "openssl",
+        packages: &["openssl"],
+        is_met: || is_there("openssl"),
+    },
     // The live view of a job is looked at in a terminal of this.
     Need {
         what: "tmux",

@@ -18,7 +18,7 @@ use clap::ValueEnum;
 
 use self::command::CommandLine;
 use self::tally::Tally;
-use crate::surface;
+use crate::{fuzz, surface};
 
 /// The measurements of `cargo xtask bench`: a verb of the release binary.
 const BENCH: [&str; 6] = ["run", "--release", "-p", "fanfare-cli", "--", "bench"];
@@ -52,6 +52,8 @@ pub(crate) enum StageName {
     Release,
     /// The kill test.
     Kill,
+    /// The fuzz targets, a minute each.
+    Fuzz,
     /// The Node SDKs.
     Node,
     /// The Python SDKs.
@@ -74,7 +76,7 @@ impl StageName {
             StageName::Fmt | StageName::Tidy | StageName::Surface => 2,
             StageName::Ensure | StageName::Node | StageName::Python => 10,
             // A slow machine that compiles everything is not a failure.
-            StageName::Clippy | StageName::Unit | StageName::Doc => 30,
+            StageName::Clippy | StageName::Unit | StageName::Doc | StageName::Fuzz => 30,
             StageName::Release | StageName::Kill => 30,
         };
         Duration::from_secs(minutes * 60)
@@ -177,6 +179,7 @@ fn run_stage(root: &Path, stage: StageName) -> anyhow::Result<(bool, Tally)> {
         }
         StageName::Tidy => return Ok((crate::tidy::run(root)?, Tally::default())),
         StageName::Surface => return Ok((surface::run(root, false)?, Tally::default())),
+        StageName::Fuzz => return fuzz(root),
         StageName::Fmt => vec![CommandLine::cargo(["fmt", "--all", "--check"])],
         StageName::Clippy => vec![clippy()],
         StageName::Unit => vec![node_packages(), unit(root)?],
@@ -203,6 +206,16 @@ fn run_stage(root: &Path, stage: StageName) -> anyhow::Result<(bool, Tally)> {
         }
     }
     Ok((true, total))
+}
+
+fn fuzz(root: &Path) -> anyhow::Result<(bool, Tally)> {
+    let wish = fuzz::Wish {
+        seconds: fuzz::SECONDS_IN_SUITE,
+        targets: &[],
+        record: false,
+    };
+    let (passed, failed) = fuzz::run(root, &wish)?;
+    Ok((failed == 0, Tally { passed, failed }))
 }
 
 fn clippy() -> CommandLine {

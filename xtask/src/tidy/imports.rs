@@ -18,7 +18,7 @@ const FRONT_ENDS: &[&str] = &["rest", "mqtt", "amqp"];
 const HUB_LEVELS: &[&[&str]] = &[
     &["presence"],
     &["registry"],
-    &["access", "query", "method", "twin"],
+    &["access", "authorities", "query", "method", "twin"],
     &["overlay"],
     &["configurations", "jobs"],
     &["queries", "upkeep"],

@@ -48,8 +48,14 @@ const CRATES: &[Crate] = &[
         published: false,
     },
     Crate {
+        folder: "auth",
+        depends: &["hub", "wire"],
+        test_depends: &[],
+        published: false,
+    },
+    Crate {
         folder: "server",
-        depends: &["hub", "wire", "store", "bus", "blobs"],
+        depends: &["hub", "wire", "auth", "store", "bus", "blobs"],
         test_depends: &["client"],
         published: false,
     },

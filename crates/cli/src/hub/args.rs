@@ -14,7 +14,7 @@ use fanfare_wire::connection_string::ConnectionString;
 
 use super::book::{Book, Entry, Local, Remote};
 use crate::failure::Failure;
-use crate::{serve, time_arg, value_arg};
+use crate::{keys::KeyArgs, serve, time_arg, value_arg};
 
 /// The hub a command is for. Flags come first, then the environment, then the hub of `fanfare hub use`.
 #[derive(Debug, Clone, Default, Args)]
@@ -278,6 +278,12 @@ impl HubArgs {
     }
 }
 
+/// Where the master key of a data folder is: the settings that its hub has in the environment.
+fn keys_of_environment() -> KeyArgs {
+    let path = |name: &str| variable(name).map(PathBuf::from);
+    KeyArgs::new(path("FANFARE_KEY_FILE"), path("FANFARE_PASSPHRASE_FILE"))
+}
+
 impl Chosen {
     fn of(source: Source, text: &str) -> Self {
         Self {
@@ -289,7 +295,7 @@ impl Chosen {
     }
 
     fn of_data_dir(folder: &Path, policy: &str) -> Result<Self, Failure> {
-        let text = serve::policy_connection_string(folder, policy).map_err(|error| {
+        let text = serve::policy_connection_string(folder, &keys_of_environment(), policy).map_err(|error| {
             let title = format!(
                 "{} is not a hub's data folder that can be read",
                 folder.display()

@@ -70,6 +70,9 @@ pub(crate) fn job_columns() -> Vec<Column> {
         counted("runningCount", "/deviceJobStatistics/runningCount").only_csv(),
         counted("pendingCount", "/deviceJobStatistics/pendingCount").only_csv(),
         counted("canceledCount", "/deviceJobStatistics/canceledCount").only_csv(),
+        Column::new("createdBy")
+            .at("/fanfare/createdBy")
+            .only_csv(),
     ]
 }
 
@@ -114,6 +117,7 @@ fn card(job: &Job, now: i64) -> Value {
     }
     let since = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
     say("created", job.created_time.map(moment));
+    say("created by", job.created_by().map(|who| who.to_string()));
     if let Some(start) = job.start_time {
         let ahead = start.as_micros() - now;
         let is_ahead = ahead > 0 && !job.has_ended();

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use fanfare_wire::Timestamp;
+use fanfare_wire::{Timestamp, jobs::CreatedBy};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -102,6 +102,23 @@ impl Job {
     #[must_use]
     pub const fn has_ended(&self) -> bool {
         self.status.is_terminal()
+    }
+
+    /// Who made it, where the hub says (`fanfare.createdBy`); the answer to scheduling does not. Of a job that was
+    /// scheduled twice by a repeated request, the first one's caller. compat: JOB-62
+    ///
+    /// ```
+    /// use fanfare_client::{CreatedBy, Job};
+    ///
+    /// let text = r#"{"jobId": "move-43", "type": "scheduleUpdateTwin", "status": "running",
+    ///     "fanfare": {"createdBy": {"policy": "service"}}}"#;
+    /// let job: Job = serde_json::from_str(text)?;
+    /// assert_eq!(job.created_by(), Some(CreatedBy::Policy { policy: "service".to_owned() }));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn created_by(&self) -> Option<CreatedBy> {
+        CreatedBy::of(self.other.get("fanfare")?)
     }
 
     /// Device jobs that have their outcome; 0 before the target set is known.

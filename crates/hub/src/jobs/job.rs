@@ -15,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    access::Actor,
     ids::{JobId, JobNumber, MethodName, Space},
     json::JsonText,
     time::Timestamp,
@@ -30,6 +31,8 @@ pub struct Job {
     pub number: JobNumber,
     /// What was asked for.
     pub plan: JobPlan,
+    /// Who scheduled it; unknown of jobs from before this was kept.
+    pub creator: Option<Actor>,
     /// When it was accepted.
     pub created: Timestamp,
     /// Where it stands.
@@ -209,11 +212,18 @@ pub struct IllegalMove {
 
 impl Job {
     /// A job just accepted.
-    pub fn accepted(id: JobId, number: JobNumber, plan: JobPlan, at: Timestamp) -> Self {
+    pub fn accepted(
+        id: JobId,
+        number: JobNumber,
+        plan: JobPlan,
+        creator: Option<Actor>,
+        at: Timestamp,
+    ) -> Self {
         Self {
             id,
             number,
             plan,
+            creator,
             created: at,
             state: JobState::Waiting,
             progress: None,
@@ -380,7 +390,7 @@ pub(crate) mod tests {
             start: None,
             window_seconds: 60,
         };
-        Job::accepted(JobId::parse("j").unwrap(), JobNumber(1), plan, T0)
+        Job::accepted(JobId::parse("j").unwrap(), JobNumber(1), plan, None, T0)
     }
 
     fn running() -> Job {

@@ -23,6 +23,7 @@ use self::{
     watch::Watches,
 };
 use crate::{
+    access::Actor,
     ids::{JobId, Space},
     limits,
     ports::{
@@ -48,6 +49,8 @@ pub struct JobRequest {
     pub start: Option<Timestamp>,
     /// Seconds from the start; 1 to 2^31-1.
     pub window_seconds: u32,
+    /// Who asks; nobody for what the node does by itself.
+    pub creator: Option<Actor>,
 }
 
 /// Why a job was not accepted.
@@ -131,7 +134,7 @@ impl Jobs {
     }
 
     /// Accepts a job: when this returns, it will run, whatever dies. The same request again within
-    /// [`JobRules::retry_window`] returns the job as it stands.
+    /// [`JobRules::retry_window`] returns the job as it stands, whoever repeats it: its creator stays the first.
     pub async fn schedule(&self, request: JobRequest) -> Result<Job, ScheduleError> {
         self.check_length(&request.condition)?;
         let condition = Condition::parse(&request.condition).map_err(ScheduleError::Condition)?;
@@ -155,7 +158,7 @@ impl Jobs {
         };
         let inserted = self
             .store
-            .job_insert(id.clone(), plan, self.clock.now(), rules)
+            .job_insert(id.clone(), plan, request.creator, self.clock.now(), rules)
             .await
             .map_err(|source| ScheduleError::Store {
                 job: id.clone(),

@@ -1,5 +1,6 @@
 //! The only doors out of the domain: memory ([`store`]), time ([`clock`]) and chance ([`Entropy`]).
 
+pub mod authorities;
 pub mod blobs;
 pub mod clock;
 pub mod configurations;
@@ -7,6 +8,7 @@ pub mod measures;
 pub mod store;
 pub mod transfers;
 
+pub use authorities::AuthorityStore;
 pub use blobs::Blobs;
 pub use clock::Clock;
 pub use configurations::ConfigurationStore;

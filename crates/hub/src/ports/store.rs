@@ -13,9 +13,11 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use roaring::RoaringBitmap;
 
-use super::{configurations::ConfigurationStore, transfers::TransferStore};
+use super::{
+    authorities::AuthorityStore, configurations::ConfigurationStore, transfers::TransferStore,
+};
 use crate::{
-    access::Policy,
+    access::{Actor, Policy, PolicyChange, PolicyRefused},
     configurations::{ConfigurationId, ConfigurationStatus},
     ids::{
         CallId, DeviceId, Etag, IdentityId, IdentityKey, JobId, JobNumber, Ordinal, Space, Term,
@@ -56,6 +58,7 @@ pub trait Store:
     + TwinStore
     + SessionStore
     + PolicyStore
+    + AuthorityStore
     + QueryStore
     + JobStore
     + TransferStore
@@ -127,7 +130,7 @@ pub struct Twin {
 /// A twin after a change by the service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TwinPatched {
-    /// The whole twin now.
+    /// The whole twin now, its identity's keys withheld.
     pub twin: Twin,
     /// What the device must hear.
     pub desired: Option<DesiredChange>,
@@ -247,18 +250,51 @@ pub trait SessionStore: Send + Sync + 'static {
 #[async_trait]
 pub trait PolicyStore: Send + Sync + 'static {
     /// All of them.
-    async fn policy_list(&self) -> Result<Vec<Policy>, StoreError>;
+    async fn policy_list(&self) -> Result<PolicyList, StoreError>;
 
-    /// Keeps these; a policy of the same name is replaced.
-    async fn policy_put(&self, policies: Vec<Policy>) -> Result<(), StoreError>;
+    /// Keeps these if there are none; all of them then.
+    async fn policy_seed(&self, policies: Vec<Policy>) -> Result<PolicyList, StoreError>;
+
+    /// Makes one change; all of them after it.
+    async fn policy_change(
+        &self,
+        change: PolicyChange,
+    ) -> Result<Result<PolicyList, PolicyRefused>, StoreError>;
+}
+
+/// All policies at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyList {
+    /// Grows with every change, so that the newer of two lists is known.
+    pub revision: u64,
+    /// In order of their names.
+    pub policies: Arc<[Policy]>,
+}
+
+impl Default for PolicyList {
+    fn default() -> Self {
+        Self {
+            revision: 0,
+            policies: Arc::from([]),
+        }
+    }
 }
 
 /// One identity and its twin, seen from inside a read.
 pub trait IdentityRow: Document {
     /// Its key.
     fn key(&self) -> IdentityKey;
-    /// The whole of it.
-    fn twin(&self) -> Result<Twin, StoreError>;
+    /// The whole of it; its keys only where they are asked for.
+    fn twin(&self, keys: Keys) -> Result<Twin, StoreError>;
+}
+
+/// Whether an identity that is read comes with its keys: what nobody shows is not decrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Each key is [withheld](crate::registry::SymmetricKey::withheld).
+    Withheld,
+    /// As they are.
+    Shown,
 }
 
 /// Looks at one identity; breaks to end the scan.
@@ -473,11 +509,12 @@ pub enum JobStatusFilter {
 #[async_trait]
 pub trait JobStore: Send + Sync + 'static {
     /// Accepts a job if the rules allow it. The same id with an equal plan within the retry window is a
-    /// repetition, whatever the other rules say; a job whose start lies ahead is not active yet.
+    /// repetition, whoever sends it and whatever the other rules say; a job whose start lies ahead is not active yet.
     async fn job_insert(
         &self,
         id: JobId,
         plan: JobPlan,
+        creator: Option<Actor>,
         at: Timestamp,
         rules: AcceptRules,
     ) -> Result<JobInserted, StoreError>;

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     ids::{DeviceId, Ordinal},
-    ports::{StoreError, store::DeviceJobRow},
+    ports::{
+        StoreError,
+        store::{DeviceJobRow, Keys},
+    },
     query::{OrderBy, Path, Query, Ranking, RootField, Selection, Source, Value},
     twin::TwinView,
 };
@@ -286,7 +289,7 @@ impl Collect for Chosen {
         if self.last.as_deref().is_some_and(|last| *self.rank > *last) {
             return ControlFlow::Continue(());
         }
-        match whole.twin() {
+        match whole.twin(Keys::Withheld) {
             Ok(twin) => {
                 let presence = presence.view(twin.identity.key);
                 self.keep(twin_bytes(row.document), TwinView { twin, presence });

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     ids::{JobNumber, Ordinal},
     limits,
-    ports::StoreError,
+    ports::{StoreError, store::Keys},
     query::{Query, Selection, Source},
     twin::TwinView,
 };
@@ -80,7 +80,7 @@ impl Plain {
             }
             (Rows::Twins(rows), Whole::Identity { row, presence }) => {
                 self.bytes += twin_bytes(*row);
-                let twin = row.twin()?;
+                let twin = row.twin(Keys::Withheld)?;
                 let presence = presence.view(twin.identity.key);
                 rows.push(TwinView { twin, presence });
             }

@@ -13,7 +13,7 @@ use crate::{
     limits,
     ports::{
         StoreError,
-        store::{IdentityRow, Twin},
+        store::{IdentityRow, Keys, Twin},
     },
     presence::Presence,
     query::{Document, JsonDocument, Path, Query, Selection, Value},
@@ -41,7 +41,7 @@ impl IdentityRow for Fake<'_> {
         }
     }
 
-    fn twin(&self) -> Result<Twin, StoreError> {
+    fn twin(&self, _: Keys) -> Result<Twin, StoreError> {
         let name = DeviceId::parse("d").map_err(|_| StoreError::Absent("a fake".to_owned()))?;
         Ok(Twin {
             identity: Identity {

@@ -6,8 +6,11 @@
 use std::{fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use super::{Registry, RegistryError};
+use crate::ports::Entropy;
 
 /// How an identity proves who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,14 +75,20 @@ pub struct Made {
     pub status: bool,
 }
 
-/// A shared key as base64 text, kept as its owner wrote it. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SymmetricKey(Arc<str>);
+/// A shared key as base64 text, kept as its owner wrote it. Never printed, compared in the same time whatever
+/// it is, and zeroed with its last copy.
+#[derive(Clone)]
+pub struct SymmetricKey(Arc<Zeroizing<String>>);
 
 impl SymmetricKey {
-    /// Wraps base64 text; the caller has checked it.
+    /// Wraps base64 text.
     pub fn new(base64: &str) -> Self {
-        Self(base64.into())
+        Self(Arc::new(Zeroizing::new(base64.to_owned())))
+    }
+
+    /// A key that was not read because nobody asked for it. Its text is empty, so it signs nothing.
+    pub fn withheld() -> Self {
+        Self::new("")
     }
 
     /// The base64 text.
@@ -87,6 +96,17 @@ impl SymmetricKey {
         &self.0
     }
 }
+
+impl PartialEq for SymmetricKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose()
+            .as_bytes()
+            .ct_eq(other.expose().as_bytes())
+            .into()
+    }
+}
+
+impl Eq for SymmetricKey {}
 
 impl fmt::Debug for SymmetricKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,12 +117,12 @@ impl fmt::Debug for SymmetricKey {
 /// The credentials that a caller names; an absent key means "make one" (or keep the one there is).
 #[derive(Clone, PartialEq, Eq)]
 pub enum AuthenticationRequest {
-    /// Base64 keys of 16 to 64 bytes.
+    /// Base64 keys of 16 to 64 bytes, not checked yet.
     Sas {
         /// The first key.
-        primary: Option<String>,
+        primary: Option<SymmetricKey>,
         /// The second key.
-        secondary: Option<String>,
+        secondary: Option<SymmetricKey>,
     },
     /// Hex thumbprints of 40 or 64 digits.
     SelfSigned {
@@ -134,8 +154,8 @@ impl Registry {
         &self,
         request: AuthenticationRequest,
     ) -> Result<(Authentication, Made), RegistryError> {
-        let key = |given: Option<String>, field| match given {
-            Some(base64) => checked_key(&base64, field),
+        let key = |given: Option<SymmetricKey>, field| match given {
+            Some(key) => checked_key(key.expose(), field),
             None => Ok(self.new_key()),
         };
         let mut made = Made::default();
@@ -165,21 +185,31 @@ impl Registry {
 
     /// 32 random bytes as base64.
     pub fn new_key(&self) -> SymmetricKey {
-        let mut bytes = [0; 32];
-        self.entropy.fill(&mut bytes);
-        SymmetricKey::new(&STANDARD.encode(bytes))
+        random_key(&*self.entropy)
     }
+}
+
+/// 32 random bytes as base64.
+pub(crate) fn random_key(entropy: &dyn Entropy) -> SymmetricKey {
+    let mut bytes = Zeroizing::new([0; 32]);
+    entropy.fill(&mut *bytes);
+    SymmetricKey::new(&Zeroizing::new(STANDARD.encode(*bytes)))
 }
 
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 
-fn checked_key(base64: &str, field: &'static str) -> Result<SymmetricKey, RegistryError> {
+/// The key, if it is base64 of as many bytes as the contract allows.
+pub(crate) fn checked_key(
+    base64: &str,
+    field: &'static str,
+) -> Result<SymmetricKey, RegistryError> {
     let invalid = |problem: &str| RegistryError::Invalid {
         field,
         problem: problem.to_owned(),
     };
     let bytes = STANDARD
         .decode(base64)
+        .map(Zeroizing::new)
         .map_err(|_| invalid("is not base64"))?;
     if !KEY_BYTES.contains(&bytes.len()) {
         return Err(invalid("must have 16 to 64 bytes"));

@@ -26,7 +26,7 @@ const ROUNDS_MAX: usize = 8;
 
 impl Registry {
     /// Renews a key of each identity, at most [`crate::limits::BULK_ITEMS_MAX`] of them and none twice; the
-    /// results are in the same order. Connections of those whose keys changed are cut.
+    /// results are in the same order. Connections that the gone key let in are cut. compat: MQTT-30
     ///
     /// # Errors
     /// For one identity: it is absent, has no keys, or was changed by others in each of eight rounds. For

@@ -10,7 +10,7 @@ use crate::{
     ids::{DeviceId, ModuleId, Space},
     ports::{
         StoreError,
-        store::{IdentityRow, IdentityScan, Twin},
+        store::{IdentityRow, IdentityScan, Keys, Twin},
     },
 };
 
@@ -65,7 +65,7 @@ impl Registry {
         let rows = found.clone();
         let visit = move |row: &dyn IdentityRow| {
             let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
-            rows.push(row.twin());
+            rows.push(row.twin(Keys::Shown));
             ControlFlow::Continue(())
         };
         self.store.identity_scan(scan, Box::new(visit)).await?;

@@ -24,7 +24,7 @@ use crate::{
     ports::{
         StoreError,
         blobs::BlobWriter,
-        store::{IdentityRow, IdentityScan},
+        store::{IdentityRow, IdentityScan, Keys},
     },
 };
 
@@ -155,6 +155,10 @@ impl Pages<'_> {
             Some(_) => usize::MAX,
         };
         let (lines, with_keys) = (parts.lines.clone(), self.with_keys);
+        let keys = match with_keys {
+            true => Keys::Shown,
+            false => Keys::Withheld,
+        };
         let found = Arc::new(Mutex::new(Page::default()));
         let page = found.clone();
         let visit = move |row: &dyn IdentityRow| {
@@ -163,7 +167,7 @@ impl Pages<'_> {
                 page.is_cut = true;
                 return ControlFlow::Break(());
             }
-            match row.twin() {
+            match row.twin(keys) {
                 Ok(twin) => {
                     let mut line = Vec::new();
                     lines.write(&twin, with_keys, &mut line);

@@ -6,7 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{ids::JobId, time::Timestamp};
+use crate::{access::Actor, ids::JobId, time::Timestamp};
 
 /// The number of an import or export job: its place in the order of acceptance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,6 +132,8 @@ pub struct TransferRequest {
     pub authentication: Option<StorageAuthentication>,
     /// The blob of configurations, if these take part.
     pub configurations: Option<BlobName>,
+    /// Who asks; unknown of jobs from before this was kept.
+    pub creator: Option<Actor>,
 }
 
 /// Which way identities go.
@@ -321,6 +323,7 @@ mod tests {
             },
             authentication: None,
             configurations: None,
+            creator: None,
         };
         let id = JobId::parse("t").unwrap();
         Transfer::new(TransferNumber(1), id, request, Timestamp(0))

@@ -23,8 +23,21 @@ pub struct Manifest {
     pub created: String,
     /// What the store's copy holds.
     pub store: StoreFacts,
+    /// How its keys are encrypted; absent when they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeyFacts>,
     /// Every file of the backup but this one.
     pub files: Vec<BackedUpFile>,
+}
+
+/// How the keys in a backup are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyFacts {
+    /// The id of the master key that opens them, 16 hex digits.
+    pub key_id: String,
+    /// `key file` or `passphrase`.
+    pub kind: String,
 }
 
 /// What the store's copy holds.

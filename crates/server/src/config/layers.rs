@@ -1,5 +1,7 @@
 //! The upper two layers of a configuration as they merge with the file: the environment and the flags.
 
+use std::path::PathBuf;
+
 use figment::{
     Metadata, Profile, Provider,
     value::{Dict, Map, Value},
@@ -40,13 +42,18 @@ impl Provider for Given {
         let flags = &self.0;
         let text = |text: &Option<String>| text.as_deref().map(Value::from);
         let port = |port: Option<u16>| port.map(Value::from);
+        let on = |on: bool| on.then(|| Value::from(true));
         let list = |list: &[String]| (!list.is_empty()).then(|| Value::from(list.to_vec()));
-        let data_dir = flags
-            .data_dir
-            .as_ref()
-            .map(|path| path.to_string_lossy().into_owned());
+        let path = |path: &Option<PathBuf>| {
+            let path = path.as_ref().map(|path| path.to_string_lossy());
+            path.as_deref().map(Value::from)
+        };
+        let paths = |paths: &[PathBuf]| {
+            let texts = paths.iter().map(|path| path.to_string_lossy().into_owned());
+            list(&texts.collect::<Vec<_>>())
+        };
         let given = [
-            ("data-dir", text(&data_dir)),
+            ("data-dir", path(&flags.data_dir)),
             ("bind", list(&flags.bind)),
             ("host-name", list(&flags.host_name)),
             ("https-port", port(flags.https_port)),
@@ -75,6 +82,27 @@ impl Provider for Given {
             ("s3-endpoint", text(&flags.s3_endpoint)),
             ("s3-region", text(&flags.s3_region)),
             ("s3-access-key-id", text(&flags.s3_access_key_id)),
+            ("disable-local-auth", on(flags.disable_local_auth)),
+            ("disable-device-sas", on(flags.disable_device_sas)),
+            ("disable-module-sas", on(flags.disable_module_sas)),
+            ("device-ca-file", paths(&flags.device_ca_file)),
+            ("key-file", path(&flags.key_file)),
+            ("passphrase-file", path(&flags.passphrase_file)),
+            (
+                "unfinished-per-address",
+                flags.unfinished_per_address.map(Value::from),
+            ),
+            (
+                "https-per-address",
+                flags.https_per_address.map(Value::from),
+            ),
+            (
+                "failures-per-minute",
+                flags.failures_per_minute.map(Value::from),
+            ),
+            ("audit", text(&flags.audit)),
+            ("audit-file-bytes", flags.audit_file_bytes.map(Value::from)),
+            ("audit-files", flags.audit_files.map(Value::from)),
         ];
         let dict = given
             .into_iter()

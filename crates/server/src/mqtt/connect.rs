@@ -11,15 +11,15 @@ use rmqtt_codec::v3::{Connect, ConnectAck, ConnectAckReason, Packet};
 
 use super::limits;
 
-/// What a device says about itself with CONNECT. Whether it is true, its token tells.
+/// What a device says about itself with CONNECT. Whether it is true, its token or its certificate tells.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     /// The hub's name as the device knows it.
     pub(super) host: String,
     /// Who it is.
     pub(super) id: IdentityId,
-    /// Its proof.
-    pub(super) token: String,
+    /// Its token; one that has none proves who it is with its certificate. compat: MQTT-31
+    pub(super) token: Option<String>,
     /// Whether its subscriptions outlive the connection (CleanSession = 0).
     pub(super) is_durable: bool,
     /// Whether it leaves a will.
@@ -64,9 +64,10 @@ impl Claim {
         }
         Some(Self {
             host: username.host,
-            token: std::str::from_utf8(connect.password.as_ref()?)
-                .ok()?
-                .to_owned(),
+            token: match &connect.password {
+                Some(token) => Some(std::str::from_utf8(token).ok()?.to_owned()),
+                None => None,
+            },
             is_durable: !connect.clean_session,
             has_will: connect.last_will.is_some(),
             keep_alive: silence_allowed(connect.keep_alive),
@@ -170,7 +171,7 @@ mod tests {
                 Some(NotAuthorized),
             ),
             (|c| c.username = Some("hub.test/door-1".into()), None),
-            (|c| c.password = None, Some(NotAuthorized)),
+            (|c| c.password = None, None),
             (
                 |c| c.password = Some(Bytes::from_static(b"\xff")),
                 Some(NotAuthorized),

@@ -8,6 +8,7 @@ use std::{
     convert::Infallible,
     future::{Future as _, poll_fn},
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -22,7 +23,7 @@ use fanfare_hub::{
 };
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -34,7 +35,7 @@ use super::{
     transport::Incoming,
     twin::TwinDesk,
 };
-use crate::telemetry::COUNTS;
+use crate::{gate::Visit, telemetry::COUNTS};
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
@@ -53,21 +54,22 @@ enum Over {
     Deleted,
 }
 
-/// Serves one connection to its end. `unfinished` is given back when the device is let in; `alive` when
-/// nothing of the connection is left.
+/// Serves one connection to its end. `visit` is its place at the gate; `alive` is dropped when nothing of the
+/// connection is left.
 pub(super) async fn serve(
     door: Arc<Door>,
     stream: TcpStream,
-    unfinished: OwnedSemaphorePermit,
+    mut visit: Visit,
+    peer: SocketAddr,
     alive: mpsc::Sender<Infallible>,
 ) {
-    let admitted = Box::pin(sign_in(&door, stream)).await;
-    drop(unfinished);
+    let admitted = Box::pin(sign_in(&door, stream, peer, &mut visit)).await;
+    visit.settle();
     if let Some(mut admitted) = admitted {
         let over = run(&door.gateway.hub, &mut admitted).await;
         note_end(&admitted, &over);
     }
-    drop(alive);
+    drop((visit, alive));
 }
 
 /// A will that counts, and a line for whoever looks.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use fanfare_hub::limits::READY_AFTER_RESTORE;
 
+use crate::gate::Patience;
+
 /// Bytes of a packet's body until CONNECT is accepted. The codec reserves what a header announces, so this
 /// is what a stranger can make the hub allocate. Ours.
 pub const PACKET_BYTES_BEFORE_CONNECT: u32 = 4 * 1024;
@@ -27,12 +29,19 @@ pub const TWIN_READS_MAX: u32 = 10;
 /// How long no connection is accepted after accepting failed (no file handle left). Ours.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the kernel does about devices that are gone: twice the time that mobile networks need to come back. Ours.
+pub(crate) const SOCKET: Patience = Patience {
+    unacknowledged: Duration::from_secs(120),
+    asks: false,
+};
+
 /// The limits that an operator or a test may change.
 #[derive(Debug, Clone)]
 pub struct GatewayLimits {
     /// Time for the TLS handshake and CONNECT together.
     pub sign_in: Duration,
-    /// Connections that have not finished signing in; more wait in the kernel's queue.
+    /// Connections that have not finished signing in; more wait in the kernel's queue. For a gateway with a gate
+    /// of its own.
     pub unfinished_connections: usize,
     /// Time from CONNACK to readiness for methods when the filter was restored.
     pub ready_after_restore: Duration,

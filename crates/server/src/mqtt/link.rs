@@ -16,7 +16,9 @@ use std::{
 use bytes::Bytes;
 use fanfare_hub::{
     ids::{CallId, IdentityId},
-    presence::{CallTemplate, CutReason, Delivery, DesiredDelivery, DesiredNotice, Link, Receipt},
+    presence::{
+        Admission, CallTemplate, CutReason, Delivery, DesiredDelivery, DesiredNotice, Link, Receipt,
+    },
     time::Timestamp,
 };
 use fanfare_wire::topic;
@@ -32,6 +34,7 @@ use crate::telemetry::COUNTS;
 /// The writing side of a connection and what its device has been told.
 pub(super) struct DeviceLink {
     identity: IdentityId,
+    admission: Admission,
     /// Wakes the connection's task for a cut or a backlog.
     waker: AtomicWaker,
     last_heard: AtomicI64,
@@ -78,7 +81,12 @@ pub(super) struct Wants {
 
 impl DeviceLink {
     /// A connection that has not seen CONNACK.
-    pub(super) fn new(identity: IdentityId, outgoing: Outgoing, now: Timestamp) -> Self {
+    pub(super) fn new(
+        identity: IdentityId,
+        admission: Admission,
+        outgoing: Outgoing,
+        now: Timestamp,
+    ) -> Self {
         let state = State {
             outgoing,
             cut: None,
@@ -87,6 +95,7 @@ impl DeviceLink {
         };
         Self {
             identity,
+            admission,
             waker: AtomicWaker::new(),
             last_heard: AtomicI64::new(now.0),
             state: Mutex::new(state),
@@ -242,6 +251,10 @@ impl DeviceLink {
 impl Link for DeviceLink {
     fn identity(&self) -> &IdentityId {
         &self.identity
+    }
+
+    fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     fn takes_calls(&self) -> bool {

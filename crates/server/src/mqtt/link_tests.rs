@@ -3,6 +3,7 @@
 use fanfare_hub::{
     ids::{DeviceId, MethodName, Term},
     json::JsonText,
+    presence::KeyMark,
 };
 use tokio::{
     io::AsyncReadExt,
@@ -45,7 +46,13 @@ async fn link() -> (DeviceLink, Peer) {
     let (server, _) = listener.accept().await.unwrap();
     let (_, outgoing) = transport::accept(server, None).await.unwrap();
     let id = IdentityId::device(DeviceId::parse("door-1").unwrap());
-    (DeviceLink::new(id, outgoing, Timestamp(0)), Peer(client))
+    let admission = Admission::OwnKey {
+        key: KeyMark::of("key"),
+    };
+    (
+        DeviceLink::new(id, admission, outgoing, Timestamp(0)),
+        Peer(client),
+    )
 }
 
 fn patch(version: u64) -> DesiredNotice {

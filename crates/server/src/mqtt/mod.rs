@@ -10,7 +10,7 @@ use fanfare_hub::{Hub, presence::CutReason};
 use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
 };
 
 mod codec;
@@ -26,7 +26,12 @@ mod twin;
 
 pub use limits::GatewayLimits;
 
-use crate::{auth::Access, throttle::Throttle};
+use crate::{
+    auth::Access,
+    gate::{Gate, GateLimits},
+    telemetry::FrontEnd,
+    throttle::Throttle,
+};
 
 /// What all connections share.
 pub struct Gateway {
@@ -34,7 +39,7 @@ pub struct Gateway {
     access: Arc<Access>,
     limits: GatewayLimits,
     throttle: Option<Arc<Throttle>>,
-    unfinished: Arc<Semaphore>,
+    gate: Arc<Gate>,
 }
 
 impl Gateway {
@@ -45,14 +50,23 @@ impl Gateway {
 
     /// A gateway to a hub.
     pub fn with_limits(hub: Arc<Hub>, access: Arc<Access>, limits: GatewayLimits) -> Self {
-        let unfinished = Arc::new(Semaphore::new(limits.unfinished_connections));
+        let gate = Gate::new(&GateLimits {
+            strangers: limits.unfinished_connections,
+            ..GateLimits::default()
+        });
         Self {
             hub,
             access,
             limits,
             throttle: None,
-            unfinished,
+            gate,
         }
+    }
+
+    /// The same behind `gate`, which other front ends share, in place of one of its own.
+    #[must_use]
+    pub fn behind(self, gate: Arc<Gate>) -> Self {
+        Self { gate, ..self }
     }
 
     /// The same, held to the rates of `throttle`.
@@ -95,14 +109,20 @@ pub async fn serve(
 }
 
 async fn accept(listener: &TcpListener, door: &Arc<Door>, alive: &mpsc::Sender<Infallible>) {
-    // Strangers over the limit wait in the kernel's queue. The semaphore is never closed.
-    while let Ok(unfinished) = door.gateway.unfinished.clone().acquire_owned().await {
+    let lobby = door.gateway.gate.lobby(FrontEnd::Mqtt);
+    loop {
+        lobby.vacancy().await;
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let Some(visit) = lobby.enter(peer.ip()) else {
+                    tracing::debug!(%peer, "an address has too many connections");
+                    continue;
+                };
                 tokio::spawn(device::serve(
                     door.clone(),
                     stream,
-                    unfinished,
+                    visit,
+                    peer,
                     alive.clone(),
                 ));
             }

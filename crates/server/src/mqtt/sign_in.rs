@@ -3,10 +3,14 @@
 //! A stranger costs little and not for long; whoever is refused hears one return code, and never the one
 //! that makes an SDK give up when the hub itself is at fault. What a session may do is `session`'s.
 
-use std::{future::poll_fn, io, sync::Arc};
+use std::{borrow::Cow, future::poll_fn, io, net::SocketAddr, sync::Arc};
 
 use fanfare_hub::{
-    Hub, ids::IdentityKey, ports::store::SignIn, presence::ConnectionId, profile::OperationClass,
+    Hub,
+    ids::IdentityKey,
+    ports::store::SignIn,
+    presence::{Admission, ConnectionId, Link as _},
+    profile::OperationClass,
     session::Again,
 };
 use fanfare_wire::sas::host_matches;
@@ -20,12 +24,15 @@ use super::{
     Door, Gateway, codec,
     codec::PacketError,
     connect::{Claim, refusal, welcome},
+    limits,
     link::{DeviceLink, Wants},
     session::{Opening, Session},
     transport::{self, Incoming, Outgoing},
 };
 use crate::{
-    telemetry::{COUNTS, ConnectionCount, SignInResult},
+    auth::{self, DeviceProof},
+    gate::{Gate, Source, TURN_WITHIN, Visit, prepare},
+    telemetry::{COUNTS, ConnectionCount, FrontEnd, SignInResult, TurnedAway},
     throttle::{Throttle, Throttled},
 };
 
@@ -86,38 +93,61 @@ impl Drop for Place {
     }
 }
 
-/// Lets a device in, or not; whoever is not let in has heard why, if there was a CONNECT to answer.
-pub(super) async fn sign_in(door: &Door, stream: TcpStream) -> Option<Box<Admitted>> {
-    // Small packets in both directions: waiting for company would only delay them.
-    stream.set_nodelay(true).ok()?;
+/// Lets a device in, or not; whoever is not let in has heard why, if there was a CONNECT to answer. `visit` is
+/// its place at the gate.
+pub(super) async fn sign_in(
+    door: &Door,
+    stream: TcpStream,
+    peer: SocketAddr,
+    visit: &mut Visit,
+) -> Option<Box<Admitted>> {
+    prepare(&stream, limits::SOCKET).ok()?;
     let until = Instant::now() + door.gateway.limits.sign_in;
+    let gate = &door.gateway.gate;
     let mut stop = door.stop.clone();
+    let turn = tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => return None,
+        turn = timeout_at(until, gate.turn(visit)) => turn,
+    };
+    let until = match &turn {
+        Ok(Some(_)) => until.min(Instant::now() + TURN_WITHIN),
+        _ => until,
+    };
     let greeting = tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => return None,
-        greeting = timeout_at(until, greet(door, stream)) => greeting,
+        () = visit.displaced() => {
+            COUNTS.sign_in(SignInResult::Silent);
+            tracing::debug!(%peer, "a connection made room for others before its CONNECT");
+            return None;
+        }
+        greeting = timeout_at(until, greet(door, stream)), if turn.is_ok() => greeting.ok(),
+        else => None,
     };
     let Greeting {
         incoming,
         outgoing,
         claim,
     } = match greeting {
-        Ok(Ok(greeting)) => greeting,
-        Ok(Err(error)) => {
+        Some(Ok(greeting)) => greeting,
+        Some(Err(error)) => {
             COUNTS.sign_in(SignInResult::Silent);
-            tracing::debug!(%error, "a connection ended before its CONNECT");
+            tracing::debug!(%peer, %error, "a connection ended before its CONNECT");
             return None;
         }
-        Err(_) => {
+        None => {
             COUNTS.sign_in(SignInResult::Silent);
-            tracing::debug!("a connection took too long to sign in");
+            COUNTS.turned_away(FrontEnd::Mqtt, TurnedAway::Slow);
+            tracing::debug!(%peer, "a connection took too long to sign in");
             return None;
         }
     };
+    visit.heard();
     match claim {
-        Ok(claim) => admit(door, claim, incoming, outgoing).await,
+        Ok(claim) => admit(door, claim, incoming, outgoing, visit.source()).await,
         Err(code) => {
-            count_refusal(code);
+            count_refusal(gate, visit.source(), code);
             refuse(outgoing, code);
             None
         }
@@ -151,7 +181,10 @@ async fn greet(door: &Door, stream: TcpStream) -> io::Result<Greeting> {
     })
 }
 
-fn count_refusal(code: ConnectAckReason) {
+fn count_refusal(gate: &Gate, source: Source, code: ConnectAckReason) {
+    if code == ConnectAckReason::NotAuthorized {
+        gate.failed(source);
+    }
     COUNTS.sign_in(match code {
         ConnectAckReason::NotAuthorized | ConnectAckReason::BadUserNameOrPassword => {
             SignInResult::Unauthorized
@@ -171,22 +204,27 @@ async fn admit(
     claim: Claim,
     mut incoming: Incoming,
     outgoing: Outgoing,
+    source: Source,
 ) -> Option<Box<Admitted>> {
-    let hub = &door.gateway.hub;
-    let (mut known, expires) = match prove(door, &claim).await {
-        Ok(proof) => proof,
+    let (hub, gate) = (&door.gateway.hub, &door.gateway.gate);
+    let Proven {
+        mut known,
+        expires,
+        admission,
+    } = match prove_unless_known(door, &claim, &outgoing).await {
+        Ok(proven) => proven,
         Err(code) => {
             tracing::debug!(device.id = %claim.id, connack = ?code, "a device was refused");
-            count_refusal(code);
+            count_refusal(gate, source, code);
             refuse(outgoing, code);
             return None;
         }
     };
-    let link = DeviceLink::new(claim.id.clone(), outgoing, hub.clock.now());
+    let link = DeviceLink::new(claim.id.clone(), admission, outgoing, hub.clock.now());
     let place = Place::take(&door.gateway, known.identity.key, link);
     let known_version = known.desired_version;
-    if let Err(code) = settle(door, &claim, &mut known).await {
-        count_refusal(code);
+    if let Err(code) = settle(door, &claim, &place, &mut known).await {
+        count_refusal(gate, source, code);
         place.link.send(&codec::encode(refusal(code)));
         return None;
     }
@@ -217,8 +255,62 @@ async fn admit(
     }))
 }
 
-/// Whether the claim is true: what is known of the device, and when its token ends. compat: MQTT-11
-async fn prove(door: &Door, claim: &Claim) -> Result<(SignIn, Instant), ConnectAckReason> {
+/// As [`prove`], but what was refused a moment ago is refused again without asking anybody.
+async fn prove_unless_known(
+    door: &Door,
+    claim: &Claim,
+    outgoing: &Outgoing,
+) -> Result<Proven, ConnectAckReason> {
+    let (hub, gate) = (&door.gateway.hub, &door.gateway.gate);
+    // Before the store is asked: a change meanwhile makes the memory worthless.
+    let changes = hub.registry.changes(&claim.id.device);
+    // Both only grow, so their sum says whether either did.
+    let changes = changes.wrapping_add(hub.authorities.changes());
+    let circumstances = gate.circumstances(changes, &hub.policies.snapshot());
+    // Whoever shows a token and a certificate means the token. compat: MQTT-31
+    let chain = match claim.token {
+        Some(_) => Vec::new(),
+        None => outgoing.certificates(),
+    };
+    let proof = match (&claim.token, chain.as_slice()) {
+        (Some(token), _) => DeviceProof::Token(token),
+        (None, []) => DeviceProof::Nothing,
+        (None, chain) => DeviceProof::Certificate(chain),
+    };
+    let credential = match proof {
+        DeviceProof::Token(token) => Cow::Borrowed(token.as_bytes()),
+        // All of them: one without those above it may be right with them.
+        DeviceProof::Certificate(chain) => {
+            Cow::Owned(chain.iter().flat_map(|der| der.iter().copied()).collect())
+        }
+        DeviceProof::Nothing => Cow::default(),
+    };
+    let mark = gate.mark(&claim.id, &claim.host, &credential);
+    if gate.was_wrong(mark, circumstances) {
+        COUNTS.turned_away(FrontEnd::Mqtt, TurnedAway::Repeated);
+        return Err(ConnectAckReason::NotAuthorized);
+    }
+    let proven = prove(door, claim, &proof).await;
+    if matches!(proven, Err(ConnectAckReason::NotAuthorized)) {
+        gate.remember_wrong(mark, circumstances);
+    }
+    proven
+}
+
+/// A claim that is true.
+struct Proven {
+    known: SignIn,
+    /// When its proof ends.
+    expires: Instant,
+    admission: Admission,
+}
+
+/// Whether the claim is true. compat: MQTT-11
+async fn prove(
+    door: &Door,
+    claim: &Claim,
+    proof: &DeviceProof<'_>,
+) -> Result<Proven, ConnectAckReason> {
     let hosts: Vec<_> = door.gateway.access.hosts().collect();
     if !host_matches(&claim.host, &hosts) {
         return Err(ConnectAckReason::NotAuthorized);
@@ -236,10 +328,10 @@ async fn prove(door: &Door, claim: &Claim) -> Result<(SignIn, Instant), ConnectA
         return Err(ConnectAckReason::NotAuthorized);
     }
     let now = hub.clock.now();
-    let expiry = door
+    let auth::Admitted { until, admission } = door
         .gateway
         .access
-        .verify_device(&claim.token, &known.identity, now)
+        .verify_device(proof, &known.identity, now)
         .map_err(|_| ConnectAckReason::NotAuthorized)?;
     if let Some(throttle) = &door.gateway.throttle {
         // The one answer after which every SDK comes again. compat: MQTT-25
@@ -248,18 +340,31 @@ async fn prove(door: &Door, claim: &Claim) -> Result<(SignIn, Instant), ConnectA
     }
     let unbounded = || Instant::now() + std::time::Duration::from_secs(u64::from(u32::MAX));
     let expires = Instant::now()
-        .checked_add(expiry.since(now))
+        .checked_add(until.since(now))
         .unwrap_or_else(unbounded);
-    Ok((known, expires))
+    Ok(Proven {
+        known,
+        expires,
+        admission,
+    })
 }
 
 /// What must hold once the connection is visible; the session is read again, since an older connection may
 /// have kept something until it was cut. A device whose rights changed meanwhile is asked to come again, since
 /// it may still have them: some SDKs stop for good when they hear "not authorized".
-async fn settle(door: &Door, claim: &Claim, known: &mut SignIn) -> Result<(), ConnectAckReason> {
+async fn settle(
+    door: &Door,
+    claim: &Claim,
+    place: &Place,
+    known: &mut SignIn,
+) -> Result<(), ConnectAckReason> {
     let again = ConnectAckReason::ServiceUnavailable;
     let Hub {
-        sessions, presence, ..
+        sessions,
+        presence,
+        policies,
+        authorities,
+        ..
     } = &*door.gateway.hub;
     match sessions.again(known).await {
         Ok(Again::Same(now)) => *known = *now,
@@ -270,7 +375,9 @@ async fn settle(door: &Door, claim: &Claim, known: &mut SignIn) -> Result<(), Co
         }
         Ok(Again::Changed) | Err(_) => return Err(again),
     }
-    if *door.stop.borrow() {
+    // What lost a policy's key or an authority after the proof could not be cut while nobody saw it yet.
+    let admission = place.link.admission();
+    if *door.stop.borrow() || !policies.admit(admission) || !authorities.admit(admission) {
         return Err(again);
     }
     if !claim.is_durable && known.session.is_some() {

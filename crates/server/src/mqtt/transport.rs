@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{ServerConfig, ServerConnection, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, ReadBuf},
     net::{
@@ -190,6 +190,13 @@ impl Outgoing {
         }
         self.backlog = BytesMut::new();
         Poll::Ready(Ok(()))
+    }
+
+    /// The certificates that the device sent in the handshake, its own first, or in the one that this connection
+    /// resumes; none without TLS.
+    pub(super) fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        let sent = self.tls.as_ref().and_then(|tls| tls.peer_certificates());
+        sent.map(<[_]>::to_vec).unwrap_or_default()
     }
 
     /// Bytes that wait.

@@ -1,7 +1,10 @@
 //! `POST /devices`: up to a hundred changes of the registry in one call, each failing alone. Lines of an
 //! import say the same things, and are [`planned`] here too.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use fanfare_hub::{
@@ -17,14 +20,17 @@ use fanfare_wire::{
     etag::IfMatch,
     registry::{BulkError, BulkItem, BulkResult, ImportMode},
 };
+use serde_json::json;
 
 use super::{Rest, call::Call, error::Refusal, registry, reply, twins};
+use crate::audit::Noted;
 
 /// Answers 200 when all went well, 400 with the failures otherwise, in the order of the items.
 /// compat: REG-10, REG-47
 pub(super) async fn change(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let items: Vec<BulkItem> = call.decode()?;
     check_count(items.len())?;
+    call.note(|noted| note(noted, &items));
     let times = occurrences(&items);
     let mut changes = Vec::with_capacity(items.len());
     let mut refused = Vec::with_capacity(items.len());
@@ -53,12 +59,32 @@ pub(super) async fn change(State(rest): State<Arc<Rest>>, call: Call) -> Result<
         };
         errors.extend(refusal.map(|refusal| failure(item, &refusal)));
     }
+    if !errors.is_empty() {
+        call.note(|noted| noted.detail("failed", errors.len()));
+    }
     let status = if errors.is_empty() {
         StatusCode::OK
     } else {
         StatusCode::BAD_REQUEST
     };
     Ok(reply::json_with(status, &BulkResult::new(errors)))
+}
+
+/// What is changed, and in which ways, for the audit log.
+fn note(noted: &mut Noted, items: &[BulkItem]) {
+    let mut modes: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in items {
+        *modes.entry(item.import_mode.as_str()).or_default() += 1;
+    }
+    noted.targets("devices", items.iter().map(target));
+    noted.detail("modes", json!(modes));
+}
+
+fn target(item: &BulkItem) -> String {
+    match &item.module_id {
+        None => item.id.clone(),
+        Some(module) => format!("{}/{module}", item.id),
+    }
 }
 
 /// Refuses a call for no device or for too many.

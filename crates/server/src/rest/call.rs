@@ -2,7 +2,7 @@
 //!
 //! Everything is bounded before it is read; a body over its route's limit is refused unread.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     RequestPartsExt as _,
@@ -13,10 +13,9 @@ use axum::{
     },
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
 use fanfare_hub::{
     Hub,
-    access::{Action, Rights},
+    access::{Action, Principal},
     ids::{DeviceId, IdentityId, ModuleId},
     time::Timestamp,
 };
@@ -27,19 +26,21 @@ use fanfare_wire::{
     http::{API_VERSION_PARAMETER, ApiVersion},
     query::{HEADER_CONTINUATION, HEADER_MAX_ITEM_COUNT, PAGE_ITEMS_MAX, page_items},
 };
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use super::{Rest, error::Refusal};
-use crate::auth::Unauthorized;
+use super::{
+    Rest,
+    body::{Received, receive},
+    error::Refusal,
+};
+use crate::{
+    audit::{Noted, Trail},
+    auth::Unauthorized,
+};
 
 /// What the guard found out about a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Proven {
-    /// What its token allows.
-    pub(crate) rights: Rights,
-    /// Until when it does.
-    pub(crate) until: Timestamp,
     /// How large its body may be, in bytes.
     pub(crate) body_max: usize,
     /// Whether the route belongs to the contract, which has versions.
@@ -48,17 +49,14 @@ pub(crate) struct Proven {
 
 /// A request that may be served.
 pub(crate) struct Call {
-    rights: Rights,
-    until: Timestamp,
+    principal: Option<Principal>,
     version: Option<ApiVersion>,
     path: Vec<(Arc<str>, String)>,
     parameters: Vec<(String, String)>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Received,
+    trail: Option<Trail>,
 }
-
-/// How long a caller may take to send its body.
-const BODY_WITHIN: Duration = Duration::from_secs(120);
 
 impl FromRequest<Arc<Rest>> for Call {
     type Rejection = Response;
@@ -74,6 +72,8 @@ impl Call {
     async fn read(request: Request) -> Result<Self, Refusal> {
         let (mut parts, body) = request.into_parts();
         let proven = *parts.extensions.get::<Proven>().ok_or(Unauthorized)?;
+        let principal = parts.extensions.get::<Principal>().cloned();
+        let trail = parts.extensions.get::<Trail>().cloned();
         let parameters = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Refusal::invalid("the query parameters cannot be decoded"))?
             .0;
@@ -100,15 +100,15 @@ impl Call {
         }
         let headers = parts.headers;
         check_encoding(&headers)?;
-        let body = read_body(body, proven.body_max).await?;
+        let body = receive(body, proven.body_max).await?;
         Ok(Self {
-            rights: proven.rights,
-            until: proven.until,
+            principal,
             version,
             path,
             parameters,
             headers,
             body,
+            trail,
         })
     }
 
@@ -231,24 +231,40 @@ impl Call {
         self.version.unwrap_or(ApiVersion::CLASSIC_ERRORS_LAST)
     }
 
+    /// Who calls.
+    ///
+    /// # Errors
+    /// Nobody had to prove anything: the route is open.
+    pub(crate) fn principal(&self) -> Result<&Principal, Unauthorized> {
+        self.principal.as_ref().ok_or(Unauthorized)
+    }
+
     /// Until when the caller's token holds.
     pub(crate) fn until(&self) -> Timestamp {
-        self.until
+        let principal = self.principal.as_ref();
+        principal.map_or(Timestamp::FAR_FUTURE, |principal| principal.until)
     }
 
     /// How long the body is.
     pub(crate) fn body_bytes(&self) -> usize {
-        self.body.len()
+        self.body.bytes.len()
+    }
+
+    /// Adds to what the audit log will say of this request: never a secret, a key or a payload.
+    pub(crate) fn note(&self, add: impl FnOnce(&mut Noted)) {
+        if let Some(trail) = &self.trail {
+            trail.note(add);
+        }
     }
 
     /// Reads the body, whatever content type it claims.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        Ok(decode(&self.body)?)
+        Ok(decode(&self.body.bytes)?)
     }
 
-    /// Refuses unless the token's rights allow `action`.
+    /// Refuses unless the caller may do `action`.
     pub(crate) fn require(&self, action: Action) -> Result<(), Unauthorized> {
-        if action.is_allowed(self.rights) {
+        if self.principal()?.may(action) {
             Ok(())
         } else {
             Err(Unauthorized)
@@ -268,29 +284,4 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     }
     let text = "the content encoding is not identity, the hub reads no other";
     Err(Refusal::new(ErrorCode::IncompatibleDataType, text))
-}
-
-async fn read_body(body: axum::body::Body, max: usize) -> Result<Bytes, Refusal> {
-    let too_large = || {
-        Refusal::new(
-            ErrorCode::MessageTooLarge,
-            format!("the body is larger than {max} bytes"),
-        )
-    };
-    use axum::body::HttpBody as _;
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::new(
-            ErrorCode::GenericBadRequest,
-            "the body could not be received",
-        )),
-        Err(_) => Err(Refusal::new(
-            ErrorCode::GenericTimeout,
-            "the body came too slowly",
-        )),
-    }
 }

@@ -298,6 +298,10 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// The tracking id of a refusal, in the extensions of its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct TrackingId(pub(crate) String);
+
 /// Gives a refusal its body, its headers and a tracking id; other answers pass. compat: HTTP-6
 pub(crate) fn written(mut response: Response, now: Timestamp) -> Response {
     let Some(refusal) = response.extensions_mut().remove::<Refusal>() else {
@@ -316,6 +320,7 @@ pub(crate) fn written(mut response: Response, now: Timestamp) -> Response {
         Form::Nested(seconds) => ErrorBody::nested(refusal.code, &refusal.text, seconds, tracking),
     };
     *response.body_mut() = Body::from(body.to_json());
+    response.extensions_mut().insert(TrackingId(tracking.text()));
     let is_throttled = response.status() == StatusCode::TOO_MANY_REQUESTS;
     let headers = response.headers_mut();
     if is_throttled {

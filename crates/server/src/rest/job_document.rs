@@ -1,6 +1,7 @@
 //! A job, and one device's share of it, as documents of the contract.
 
 use fanfare_hub::{
+    access::Actor,
     jobs::{
         job::{Job, JobEnd, JobState, MethodOperation, Operation, Progress, TwinOperation},
         ledger::{Outcome, Verdict},
@@ -15,14 +16,15 @@ use fanfare_wire::{
     RawValue,
     error::ErrorCode,
     jobs::{
-        DeviceJobError, DeviceJobOutcome, DeviceJobRow as Row, DeviceJobStatistics,
+        CreatedBy, DeviceJobError, DeviceJobOutcome, DeviceJobRow as Row, DeviceJobStatistics,
         DeviceJobStatus, JobDocument, JobStatus, JobType, UpdateTwin,
     },
     method::{MethodRequest, MethodResponse},
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
+use crate::audit::created_by;
 
 /// How much of a condition a document repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,15 @@ pub(crate) fn progress(job: &Job, is_scheduled: bool) -> JobDocument {
         JobState::Waiting | JobState::Running { .. } => {}
     }
     document.device_job_statistics = job.progress.as_ref().map(statistics);
+    document.fanfare = extension(job.creator.as_ref());
     document
+}
+
+/// What only this hub says of a job of either kind: who made it. compat: JOB-62
+pub(crate) fn extension(creator: Option<&Actor>) -> Map<String, Value> {
+    let created_by = creator.map(created_by);
+    let member = |created_by| (CreatedBy::MEMBER.to_owned(), json!(created_by));
+    created_by.into_iter().map(member).collect()
 }
 
 /// What a job does, in the contract's word.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::{extract::State, http::header::USER_AGENT, response::Response};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use fanfare_hub::{
+    access::Actor,
     ids::{JobId, JobNumber, MethodName},
     jobs::{
         JobRequest,
@@ -34,6 +35,7 @@ use super::{
     job_document::{self, Echo},
     methods, reply, transfers, twins,
 };
+use crate::audit::Noted;
 
 /// `PUT /jobs/v2/{id}`: the job is durable when this answers. compat: JOB-4
 pub(super) async fn schedule(
@@ -57,8 +59,14 @@ pub(super) async fn schedule(
 
 async fn accept(rest: Arc<Rest>, call: Call) -> Result<Response, Refusal> {
     let id = JobId::parse(call.part("job")).map_err(|error| Refusal::invalid(error.to_string()))?;
-    let request = requested(id, call.decode()?)?;
+    let creator = call.principal()?.actor.clone();
+    let request = requested(id, creator.clone(), call.decode()?)?;
+    call.note(|noted| note_job(noted, &request));
     let job = rest.hub.jobs.schedule(request).await?;
+    if job.creator.as_ref() != Some(&creator) {
+        // The job is another's, who asked for the same a moment ago.
+        call.note(|noted| noted.detail("repeated", true));
+    }
     if job.state != JobState::Waiting {
         // A repetition of a request whose job has come further.
         return document(&rest, &job);
@@ -66,6 +74,17 @@ async fn accept(rest: Arc<Rest>, call: Call) -> Result<Response, Refusal> {
     let job_type = job_document::job_type(&job);
     let accepted = JobDocument::minimal(job.id.as_str(), job_type, JobStatus::Queued);
     Ok(reply::json(&accepted))
+}
+
+fn note_job(noted: &mut Noted, request: &JobRequest) {
+    match &request.operation {
+        Operation::Method(method) => {
+            noted.detail("type", JobType::ScheduleDeviceMethod.as_str());
+            noted.detail("method", method.name.as_str());
+        }
+        Operation::Twin(_) => noted.detail("type", JobType::ScheduleUpdateTwin.as_str()),
+    }
+    noted.detail("condition", &*request.condition);
 }
 
 /// `GET /jobs/v2/{id}`.
@@ -204,7 +223,7 @@ fn status_filter(text: &str) -> Result<JobStatusFilter, Refusal> {
 }
 
 /// Turns the body into what the hub schedules.
-fn requested(id: JobId, request: ScheduleRequest) -> Result<JobRequest, Refusal> {
+fn requested(id: JobId, creator: Actor, request: ScheduleRequest) -> Result<JobRequest, Refusal> {
     if let Some(other) = request.job_id.filter(|other| other != id.as_str()) {
         return Err(Refusal::invalid(format!(
             "jobId is {other} but the path names {id}"
@@ -243,6 +262,7 @@ fn requested(id: JobId, request: ScheduleRequest) -> Result<JobRequest, Refusal>
         operation,
         start: request.start_time.map(|at| Timestamp(at.as_micros())),
         window_seconds: window(request.max_execution_time_in_seconds),
+        creator: Some(creator),
     })
 }
 

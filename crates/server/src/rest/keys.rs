@@ -13,6 +13,7 @@ use fanfare_wire::{
         BulkError, PolicyKey, RegenerateKeysDevice, RegenerateKeysRequest, RegenerateKeysResult,
     },
 };
+use serde_json::json;
 
 use super::{Rest, bulk, call::Call, error::Refusal, reply};
 
@@ -23,6 +24,10 @@ pub(super) async fn regenerate(
 ) -> Result<Response, Refusal> {
     let request: RegenerateKeysRequest = call.decode()?;
     bulk::check_count(request.devices.len())?;
+    call.note(|noted| {
+        noted.targets("devices", request.devices.iter().map(target));
+        noted.detail("key", json!(request.policy_key));
+    });
     let times = occurrences(&request.devices);
     let mut errors = Vec::new();
     let (mut ids, mut named) = (Vec::new(), Vec::new());
@@ -46,10 +51,21 @@ pub(super) async fn regenerate(
             errors.push(failure(item, &error.into()));
         }
     }
+    if !errors.is_empty() {
+        call.note(|noted| noted.detail("failed", errors.len()));
+    }
     Ok(reply::json(&RegenerateKeysResult {
         policy_key: request.policy_key,
         errors,
     }))
+}
+
+/// Whose keys, for the audit log.
+fn target(item: &RegenerateKeysDevice) -> String {
+    match &item.module_id {
+        None => item.id.clone(),
+        Some(module) => format!("{}/{module}", item.id),
+    }
 }
 
 /// The device or module that an item names `times` times over. Text that none can have names none.

@@ -16,8 +16,10 @@ use super::{Rest, call::Call, error::Refusal, reply};
 pub(super) async fn invoke(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
     let id = call.identity(&rest.hub).await?;
     let request: MethodRequest = call.decode()?;
+    let name = name(&request)?;
+    call.note(|noted| noted.detail("method", name.as_str()));
     let method = MethodCall {
-        name: name(&request)?,
+        name,
         payload: payload(&request)?,
         response_seconds: response_seconds(&request)?,
         connect_seconds: connect_seconds(&request)?.unwrap_or(0),
@@ -25,6 +27,7 @@ pub(super) async fn invoke(State(rest): State<Arc<Rest>>, call: Call) -> Result<
     let answered = rest.hub.methods.invoke(&id, method).await;
     let answer = answered.map_err(|error| Refusal::method(&error, call.version()));
     let answer = call.found(&rest.hub, answer).await?;
+    call.note(|noted| noted.detail("answer", answer.status));
     let raw = |text: JsonText| RawValue::from_string(text.as_str().to_owned());
     let payload = answer.payload.map(raw).transpose().map_err(|_| {
         Refusal::new(

@@ -4,6 +4,8 @@
 //! the rights its line asks for. The other files decode, call a hub service and encode. The rules are the
 //! hub's; what an error looks like is decided in [`error`].
 
+mod authorities;
+mod body;
 mod bulk;
 mod call;
 mod configurations;
@@ -15,7 +17,9 @@ mod keys;
 mod methods;
 mod node;
 pub mod openapi;
+mod policies;
 mod profile;
+mod progress;
 mod query;
 mod registry;
 mod reply;
@@ -38,31 +42,32 @@ use std::{
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{Method, header::AUTHORIZATION},
+    http::{HeaderMap, Method, Uri, header::AUTHORIZATION},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, delete, get, patch, post, put},
 };
 use fanfare_hub::{
     Hub,
-    access::{Action, Rights},
+    access::{Action, Principal},
     ports::measures::MeasuredStore,
     profile::OperationClass,
-    time::Timestamp,
     transfers::Transfers,
 };
 use fanfare_wire::error::ErrorCode;
 use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
-use self::{call::Proven, error::Refusal};
+use self::call::Proven;
 use crate::{
-    auth::{Access, Granted, Unauthorized},
+    audit::{self, AuditLog, Audited, Trail},
+    auth::{Access, Unauthorized},
     telemetry::RequestCounts,
     throttle::Throttle,
 };
 
-pub use server::serve;
+pub(crate) use error::{Refusal, TrackingId, written};
+pub use server::{PeerAddress, serve};
 pub use transfer_lines::Lines;
 
 /// What the service API works with.
@@ -73,7 +78,9 @@ pub struct Rest {
     throttle: Option<Arc<Throttle>>,
     /// For metrics alone.
     store: Arc<dyn MeasuredStore>,
+    audit: Arc<AuditLog>,
     requests: RequestCounts,
+    streams: job_events::Streams,
     is_ready: AtomicBool,
     is_stopping: watch::Sender<bool>,
 }
@@ -86,6 +93,7 @@ impl Rest {
         access: Arc<Access>,
         throttle: Option<Arc<Throttle>>,
         store: Arc<dyn MeasuredStore>,
+        audit: Arc<AuditLog>,
     ) -> Arc<Self> {
         Arc::new(Self {
             hub,
@@ -93,9 +101,11 @@ impl Rest {
             access,
             throttle,
             store,
+            audit,
             requests: RequestCounts::new(
                 routes().into_iter().map(|route| (route.method, route.path)),
             ),
+            streams: job_events::Streams::default(),
             is_ready: AtomicBool::new(false),
             is_stopping: watch::Sender::new(false),
         })
@@ -161,17 +171,16 @@ pub fn routes() -> Vec<Route> {
         open("/health/ready", get(node::ready)),
         // It says what every release says.
         open("/fanfare/v1/openapi.json", get(openapi::show)),
-        // Metrics tell less than jobs do: whoever may read those may read these.
         to(
             Method::GET,
             "/fanfare/v1/metrics",
-            Action::JobRead,
+            Action::MetricsRead,
             get(node::metrics),
         ),
         to(
             Method::GET,
             "/fanfare/v1/profile",
-            Action::JobRead,
+            Action::MetricsRead,
             get(profile::show),
         ),
     ];
@@ -180,91 +189,108 @@ pub fn routes() -> Vec<Route> {
     all.extend(twin_routes());
     all.extend(configuration_routes());
     all.extend(module_routes());
+    all.extend(policy_routes());
+    all.extend(authority_routes());
     all
 }
 
 fn job_routes() -> Vec<Route> {
-    use Action::{JobRead, JobWrite, RegistryWrite};
+    use Action::{JobsCancel, JobsRead, JobsWrite, TransfersCancel, TransfersRead, TransfersWrite};
     vec![
         Route {
             body_max: JOB_BODY_MAX,
-            ..to(Method::PUT, "/jobs/v2/{job}", JobWrite, put(jobs::schedule))
+            ..to(
+                Method::PUT,
+                "/jobs/v2/{job}",
+                JobsWrite,
+                put(jobs::schedule),
+            )
         },
-        to(Method::GET, "/jobs/v2/query", JobRead, get(jobs::list)),
-        to(Method::GET, "/jobs/v2/{job}", JobRead, get(jobs::show)),
+        to(Method::GET, "/jobs/v2/query", JobsRead, get(jobs::list)),
+        to(Method::GET, "/jobs/v2/{job}", JobsRead, get(jobs::show)),
         to(
             Method::POST,
             "/jobs/v2/{job}/cancel",
-            JobWrite,
+            JobsCancel,
             post(jobs::cancel),
         ),
         to(
             Method::GET,
             "/fanfare/v1/jobs/{job}/events",
-            JobRead,
+            JobsRead,
             get(job_events::show),
         ),
-        to(Method::GET, "/jobs", JobRead, get(transfers::list)),
-        to(Method::GET, "/jobs/{job}", JobRead, get(transfers::show)),
+        to(Method::GET, "/jobs", TransfersRead, get(transfers::list)),
+        to(
+            Method::GET,
+            "/jobs/{job}",
+            TransfersRead,
+            get(transfers::show),
+        ),
         to(
             Method::DELETE,
             "/jobs/{job}",
-            RegistryWrite,
+            TransfersCancel,
             delete(transfers::cancel),
         ),
         to(
             Method::POST,
             "/jobs/create",
-            RegistryWrite,
+            TransfersWrite,
             post(transfers::create),
         ),
     ]
 }
 
 fn registry_routes() -> Vec<Route> {
-    use Action::{JobRead, RegistryRead, RegistryWrite, ServiceConnect};
+    use Action::*;
     let mut all = vec![
         Route {
             body_max: BULK_BODY_MAX,
-            ..to(Method::POST, "/devices", RegistryWrite, post(bulk::change))
+            ..to(
+                Method::POST,
+                "/devices",
+                DevicesChangeMany,
+                post(bulk::change),
+            )
         },
-        to(Method::GET, "/devices", RegistryRead, get(registry::list)),
-        to(Method::GET, "/devices/", RegistryRead, get(registry::list)),
+        to(Method::GET, "/devices", DevicesRead, get(registry::list)),
+        to(Method::GET, "/devices/", DevicesRead, get(registry::list)),
         to(
             Method::POST,
             "/devices/keys/regenerate",
-            RegistryWrite,
+            DevicesWrite,
             post(keys::regenerate),
         ),
         to(
             Method::DELETE,
             "/devices/{device}/commands",
-            ServiceConnect,
+            MessagesPurge,
             delete(registry::purge),
         ),
         // What a query needs depends on what it reads; the route itself looks again.
-        to(Method::POST, "/devices/query", JobRead, post(query::page)),
+        to(Method::POST, "/devices/query", Query, post(query::page)),
         to(
             Method::GET,
             "/statistics/devices",
-            RegistryRead,
+            DeviceStatistics,
             get(registry::statistics),
         ),
         to(
             Method::GET,
             "/statistics/service",
-            ServiceConnect,
+            ServiceStatistics,
             get(registry::connections),
         ),
     ];
     for path in ["/devices/{device}", "/devices/query"] {
         all.extend([
-            to(Method::PUT, path, RegistryWrite, put(registry::put)),
-            to(Method::GET, path, RegistryRead, get(registry::show)),
+            to(Method::PUT, path, DevicesWrite, put(registry::put)),
+            to(Method::GET, path, DevicesRead, get(registry::show)),
             to(
                 Method::DELETE,
                 path,
-                RegistryWrite,
+                DevicesDelete,
                 delete(registry::delete),
             ),
         ]);
@@ -273,7 +299,10 @@ fn registry_routes() -> Vec<Route> {
 }
 
 fn configuration_routes() -> Vec<Route> {
-    use Action::{RegistryRead, RegistryWrite};
+    use Action::{
+        ConfigurationsApply, ConfigurationsDelete, ConfigurationsRead, ConfigurationsTest,
+        ConfigurationsWrite,
+    };
     const ONE: &str = "/configurations/{configuration}";
     const APPLY: &str = "/devices/{device}/applyConfigurationContent";
     const TEST: &str = "/configurations/testQueries";
@@ -281,100 +310,122 @@ fn configuration_routes() -> Vec<Route> {
         to(
             Method::GET,
             "/configurations",
-            RegistryRead,
+            ConfigurationsRead,
             get(configurations::list),
         ),
-        to(Method::GET, ONE, RegistryRead, get(configurations::show)),
+        to(
+            Method::GET,
+            ONE,
+            ConfigurationsRead,
+            get(configurations::show),
+        ),
         Route {
             body_max: CONFIGURATION_BODY_MAX,
-            ..to(Method::PUT, ONE, RegistryWrite, put(configurations::put))
+            ..to(
+                Method::PUT,
+                ONE,
+                ConfigurationsWrite,
+                put(configurations::put),
+            )
         },
         to(
             Method::DELETE,
             ONE,
-            RegistryWrite,
+            ConfigurationsDelete,
             delete(configurations::delete),
         ),
-        // It reads no registry, but tells what its conditions may say.
         to(
             Method::POST,
             TEST,
-            RegistryRead,
+            ConfigurationsTest,
             post(configurations::test_queries),
         ),
         to(
             Method::POST,
             APPLY,
-            RegistryWrite,
+            ConfigurationsApply,
             post(configurations::apply),
         ),
     ]
 }
 
 fn twin_routes() -> Vec<Route> {
-    use Action::ServiceConnect;
-    vec![
-        to(
-            Method::GET,
-            "/twins/{device}",
-            ServiceConnect,
-            get(twins::show),
-        ),
-        to(
-            Method::PATCH,
-            "/twins/{device}",
-            ServiceConnect,
-            patch(twins::patch),
-        ),
-        to(
-            Method::PUT,
-            "/twins/{device}",
-            ServiceConnect,
-            put(twins::replace),
-        ),
-        to(
+    use Action::{MethodsInvoke, TwinsRead, TwinsWrite};
+    let mut all = Vec::new();
+    for twin in ["/twins/{device}", "/twins/{device}/modules/{module}"] {
+        all.extend([
+            to(Method::GET, twin, TwinsRead, get(twins::show)),
+            to(Method::PATCH, twin, TwinsWrite, patch(twins::patch)),
+            to(Method::PUT, twin, TwinsWrite, put(twins::replace)),
+        ]);
+    }
+    for methods in [
+        "/twins/{device}/methods",
+        "/twins/{device}/modules/{module}/methods",
+    ] {
+        all.push(to(
             Method::POST,
-            "/twins/{device}/methods",
-            ServiceConnect,
+            methods,
+            MethodsInvoke,
             post(methods::invoke),
-        ),
-    ]
+        ));
+    }
+    all
 }
 
 fn module_routes() -> Vec<Route> {
-    use Action::{RegistryRead, RegistryWrite, ServiceConnect};
+    use Action::{DevicesDelete, DevicesRead, DevicesWrite};
     const MODULE: &str = "/devices/{device}/modules/{module}";
-    const TWIN: &str = "/twins/{device}/modules/{module}";
-    const METHODS: &str = "/twins/{device}/modules/{module}/methods";
     vec![
         to(
             Method::GET,
             "/devices/{device}/modules",
-            RegistryRead,
+            DevicesRead,
             get(registry::modules),
         ),
-        to(
-            Method::GET,
-            MODULE,
-            RegistryRead,
-            get(registry::show_module),
-        ),
-        to(
-            Method::PUT,
-            MODULE,
-            RegistryWrite,
-            put(registry::put_module),
-        ),
+        to(Method::GET, MODULE, DevicesRead, get(registry::show_module)),
+        to(Method::PUT, MODULE, DevicesWrite, put(registry::put_module)),
         to(
             Method::DELETE,
             MODULE,
-            RegistryWrite,
+            DevicesDelete,
             delete(registry::delete_module),
         ),
-        to(Method::GET, TWIN, ServiceConnect, get(twins::show)),
-        to(Method::PATCH, TWIN, ServiceConnect, patch(twins::patch)),
-        to(Method::PUT, TWIN, ServiceConnect, put(twins::replace)),
-        to(Method::POST, METHODS, ServiceConnect, post(methods::invoke)),
+    ]
+}
+
+fn policy_routes() -> Vec<Route> {
+    use Action::{PoliciesRead, PoliciesWrite};
+    const ONE: &str = "/fanfare/v1/policies/{policy}";
+    const ROTATE: &str = "/fanfare/v1/policies/{policy}/rotate";
+    vec![
+        to(
+            Method::GET,
+            "/fanfare/v1/policies",
+            PoliciesRead,
+            get(policies::list),
+        ),
+        to(Method::GET, ONE, PoliciesRead, get(policies::show)),
+        to(Method::PUT, ONE, PoliciesWrite, put(policies::put)),
+        to(Method::DELETE, ONE, PoliciesWrite, delete(policies::delete)),
+        to(Method::POST, ROTATE, PoliciesWrite, post(policies::rotate)),
+    ]
+}
+
+fn authority_routes() -> Vec<Route> {
+    use Action::{AuthoritiesRead, AuthoritiesWrite};
+    const ALL: &str = "/fanfare/v1/authorities";
+    const ONE: &str = "/fanfare/v1/authorities/{authority}";
+    const CODE: &str = "/fanfare/v1/authorities/{authority}/code";
+    const VERIFY: &str = "/fanfare/v1/authorities/{authority}/verify";
+    let write = |method, path, entry| to(method, path, AuthoritiesWrite, entry);
+    vec![
+        to(Method::GET, ALL, AuthoritiesRead, get(authorities::list)),
+        to(Method::GET, ONE, AuthoritiesRead, get(authorities::show)),
+        write(Method::PUT, ONE, put(authorities::put)),
+        write(Method::DELETE, ONE, delete(authorities::delete)),
+        write(Method::POST, CODE, post(authorities::make_code)),
+        write(Method::POST, VERIFY, post(authorities::verify)),
     ]
 }
 
@@ -426,7 +477,24 @@ pub fn router(rest: Arc<Rest>) -> Router {
             }
             _ => entry,
         };
+        let word = audit::operation_of(&route.method, route.path);
+        let audited = word.filter(|_| rest.audit.is_on()).map(|operation| Audited {
+            log: rest.audit.clone(),
+            operation,
+        });
+        let entry = match &audited {
+            Some(audited) if rest.audit.is_required() => entry.route_layer(
+                middleware::from_fn_with_state(audited.clone(), audit::while_recorded),
+            ),
+            _ => entry,
+        };
         let entry = entry.route_layer(middleware::from_fn_with_state(guard, admit));
+        let entry = match audited {
+            Some(audited) => {
+                entry.route_layer(middleware::from_fn_with_state(audited, audit::audited))
+            }
+            None => entry,
+        };
         let known = by_path.remove(route.path).unwrap_or_default();
         by_path.insert(route.path, known.merge(entry));
     }
@@ -444,7 +512,15 @@ pub fn router(rest: Arc<Rest>) -> Router {
 /// A change goes on though its caller hangs up: what follows its commit (a connection to cut, a device to
 /// tell, a scheduler to wake) must happen. A method call is not one: it frees its place instead.
 async fn to_the_end(request: Request, next: Next) -> Response {
-    let whole = tokio::spawn(next.run(request));
+    let trail = request.extensions().get::<Trail>().cloned();
+    let whole = tokio::spawn(async move {
+        let response = next.run(request).await;
+        match trail {
+            // Also when nobody waits for the answer any more.
+            Some(trail) => trail.settle(response).await,
+            None => response,
+        }
+    });
     whole.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request's handler panicked");
         Refusal::new(ErrorCode::ServerError, "the hub failed").into_response()
@@ -467,35 +543,45 @@ async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         body_max,
         versioned,
     } = guard;
-    let granted = match needs {
-        Needs::Nothing => Granted {
-            rights: Rights::NONE,
-            until: Timestamp::FAR_FUTURE,
-        },
-        Needs::Action(action) => match rights_of(&rest, &request) {
-            Ok(granted) if action.is_allowed(granted.rights) => granted,
-            Ok(_) | Err(Unauthorized) => return Refusal::from(Unauthorized).into_response(),
-        },
-    };
+    if let Needs::Action(action) = needs {
+        let proven = principal_of(&rest, request.headers(), request.uri()).await;
+        if let (Ok(principal), Some(trail)) = (&proven, request.extensions().get::<Trail>()) {
+            trail.note(|noted| noted.actor(&principal.actor));
+        }
+        match proven.and_then(|principal| refuse_unless(principal, action)) {
+            Ok(principal) => request.extensions_mut().insert(principal),
+            Err(Unauthorized) => return Refusal::from(Unauthorized).into_response(),
+        };
+    }
     request.extensions_mut().insert(Proven {
-        rights: granted.rights,
-        until: granted.until,
         body_max,
         versioned,
     });
     next.run(request).await
 }
 
-fn rights_of(rest: &Rest, request: &Request) -> Result<Granted, Unauthorized> {
-    let token = request.headers().get(AUTHORIZATION).ok_or(Unauthorized)?;
+fn refuse_unless(principal: Principal, action: Action) -> Result<Principal, Unauthorized> {
+    if principal.may(action) {
+        return Ok(principal);
+    }
+    tracing::debug!(actor = %principal.actor, ?action, "a caller may not do this");
+    Err(Unauthorized)
+}
+
+async fn principal_of(
+    rest: &Rest,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Principal, Unauthorized> {
+    let token = headers.get(AUTHORIZATION).ok_or(Unauthorized)?;
     let token = token.to_str().map_err(|_| Unauthorized)?;
-    let segments = request.uri().path().split('/').skip(1);
+    let segments = uri.path().split('/').skip(1);
     let path: Vec<_> = segments
         .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
         .collect();
     let path: Vec<_> = path.iter().map(AsRef::as_ref).collect();
-    rest.access
-        .verify_service(token, &path, rest.hub.clock.now())
+    let now = rest.hub.clock.now();
+    rest.access.verify_service(token, &path, now).await
 }
 
 /// Longest wait for any answer: the two time-outs of a method call at their longest, and some.

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use axum::response::Response;
 use bytes::Bytes;
-use fanfare_hub::access::Action;
+use fanfare_hub::access::{Action, Rights};
 use fanfare_wire::http::{
     API_VERSION, API_VERSION_PARAMETER, CONTENT_TYPE_JSON, HEADER_ERROR_CODE,
 };
@@ -90,6 +90,8 @@ fn described(route: &Route, operation: &Operation) -> Value {
     });
     if let Needs::Action(action) = route.needs {
         described["x-fanfare-rights"] = rights(action).into();
+        let data_actions = action.data_actions().iter().map(|action| action.name());
+        described["x-fanfare-data-actions"] = data_actions.collect();
     }
     if let Some(schema) = operation.body {
         let mut content = json!({"schema": shape(schema)});
@@ -102,15 +104,17 @@ fn described(route: &Route, operation: &Operation) -> Value {
     described
 }
 
-/// Which rights do, in the words of the shared access policies.
-fn rights(action: Action) -> &'static str {
-    match action {
-        Action::RegistryRead => "RegistryRead",
-        Action::RegistryWrite => "RegistryWrite",
-        Action::ServiceConnect => "ServiceConnect",
-        Action::JobWrite => "RegistryWrite or ServiceConnect",
-        Action::JobRead => "RegistryRead or ServiceConnect",
-    }
+/// Which rights do, in the words of the shared access policies; `RegistryWrite` need not name what it implies.
+fn rights(action: Action) -> String {
+    let words = |rights: &Rights| {
+        let all: Vec<_> = rights.words().collect();
+        match *rights {
+            Rights::REGISTRY_WRITE => "RegistryWrite".to_owned(),
+            _ => all.join(" and "),
+        }
+    };
+    let choices: Vec<_> = action.rights().iter().map(words).collect();
+    choices.join(" or ")
 }
 
 fn path_parameters(path: &str) -> Vec<Value> {

@@ -20,8 +20,8 @@ pub(super) async fn page(State(rest): State<Arc<Rest>>, call: Call) -> Result<Re
     throttle::check_query(&rest, &query)?;
     let parsed = Query::parse(&query).map_err(|error| Refusal::invalid(error.to_string()))?;
     call.require(match parsed.source() {
-        Source::Jobs => Action::JobRead,
-        Source::Devices | Source::Modules => Action::ServiceConnect,
+        Source::Jobs => Action::JobsRead,
+        Source::Devices | Source::Modules => Action::TwinsRead,
     })?;
     let (items, continuation) = call.page()?;
     let request = PageRequest {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use fanfare_hub::{
     ids::{Etag, IdentityId, Space},
-    registry::{AuthenticationRequest, Identity, IdentityRequest, Precondition, Status},
+    registry::{
+        AuthenticationRequest, Identity, IdentityRequest, Precondition, Status, SymmetricKey,
+    },
     time::Timestamp,
     twin::document::TwinPatch,
 };
@@ -17,6 +19,7 @@ use fanfare_wire::{
         PurgeResult, ServiceStatistics,
     },
 };
+use serde_json::json;
 
 use super::{Rest, call::Call, error::Refusal, reply, twin_document};
 
@@ -25,6 +28,11 @@ pub(super) async fn put(State(rest): State<Arc<Rest>>, call: Call) -> Result<Res
     let id = call.new_device()?;
     let request: DeviceIdentityRequest = call.decode()?;
     agree("deviceId", request.device_id.as_deref(), id.device.as_str())?;
+    call.note(|noted| {
+        if let Some(status) = request.status {
+            noted.detail("status", json!(status));
+        }
+    });
     let identity = rest
         .hub
         .registry
@@ -259,10 +267,12 @@ pub(super) fn credentials(request: Option<&Credentials>) -> AuthenticationReques
     match request.kind() {
         AuthenticationType::Sas => {
             let (primary, secondary) = request.keys();
-            let text = |key: Option<&fanfare_wire::Secret>| key.map(|key| key.expose().to_owned());
+            let given = |key: Option<&fanfare_wire::Secret>| {
+                key.map(|key| SymmetricKey::new(key.expose()))
+            };
             AuthenticationRequest::Sas {
-                primary: text(primary),
-                secondary: text(secondary),
+                primary: given(primary),
+                secondary: given(secondary),
             }
         }
         AuthenticationType::SelfSigned => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use fanfare_hub::{
+    access::Actor,
     ids::JobId,
     transfers::{
         BlobName, ContainerUri, Direction, StorageAuthentication, Transfer, TransferCancelError,
@@ -17,13 +18,41 @@ use fanfare_wire::{
     transfers::{StorageAuthenticationType, TransferJobDocument, TransferJobRequest, TransferType},
 };
 
-use super::{Rest, call::Call, error::Refusal, job_document::time, reply};
+use super::{
+    Rest,
+    call::Call,
+    error::Refusal,
+    job_document::{extension, time},
+    reply,
+};
+use crate::audit::Noted;
 
 /// `POST /jobs/create`: the job is durable when this answers. compat: XFER-1, XFER-2
 pub(super) async fn create(State(rest): State<Arc<Rest>>, call: Call) -> Result<Response, Refusal> {
-    let request = requested(call.decode()?)?;
+    let creator = call.principal()?.actor.clone();
+    let request = requested(creator, call.decode()?)?;
+    call.note(|noted| note_places(noted, &request));
     let job = rest.transfers.create(request).await?;
+    call.note(|noted| noted.target("job", job.id.as_str()));
     Ok(reply::json(&document(&job)))
+}
+
+/// Where identities go or come from, without what opens the places.
+fn note_places(noted: &mut Noted, request: &TransferRequest) {
+    match &request.direction {
+        Direction::Export {
+            output, with_keys, ..
+        } => {
+            noted.detail("type", TransferType::Export.as_str());
+            noted.detail("output", output.shown());
+            noted.detail("keys", *with_keys);
+        }
+        Direction::Import { input, output, .. } => {
+            noted.detail("type", TransferType::Import.as_str());
+            noted.detail("input", input.shown());
+            noted.detail("output", output.shown());
+        }
+    }
 }
 
 /// `GET /jobs`: newest first.
@@ -89,7 +118,7 @@ impl From<TransferCancelError> for Refusal {
 }
 
 /// Turns the body into what the hub does.
-fn requested(request: TransferJobRequest) -> Result<TransferRequest, Refusal> {
+fn requested(creator: Actor, request: TransferJobRequest) -> Result<TransferRequest, Refusal> {
     let job_type = request
         .job_type
         .ok_or_else(|| Refusal::missing("type is missing, it must be export or import"))?;
@@ -150,6 +179,7 @@ fn requested(request: TransferJobRequest) -> Result<TransferRequest, Refusal> {
             StorageAuthenticationType::IdentityBased => StorageAuthentication::Identity,
         }),
         configurations,
+        creator: Some(creator),
     })
 }
 
@@ -197,6 +227,7 @@ fn document(job: &Transfer) -> TransferJobDocument {
         include_configurations: job.request.configurations.as_ref().map(|_| true),
         configurations_blob_name: job.request.configurations.as_ref().and_then(name),
         failure_reason,
+        fanfare: extension(job.request.creator.as_ref()),
     };
     match &job.request.direction {
         Direction::Export {

@@ -21,6 +21,10 @@ pub struct Counts {
     pub https: Level,
     /// Signed-in MQTT connections.
     pub mqtt: Level,
+    /// Connections that have shown nothing yet, by [`FrontEnd`].
+    pub strangers: [Level; FRONT_ENDS.len()],
+    /// Peers that were turned away, by [`FrontEnd`] and [`TurnedAway`].
+    pub turned_away: [[Count; TURNED_AWAY.len()]; FRONT_ENDS.len()],
     /// Attempts to sign in, by [`SignInResult`].
     pub sign_ins: [Count; SIGN_IN_RESULTS.len()],
     /// Packets of signed-in devices.
@@ -33,6 +37,10 @@ pub struct Counts {
     pub bytes_out: Count,
     /// Telemetry that was acknowledged.
     pub telemetry: Count,
+    /// Lines of the audit log that were written.
+    pub audit_written: Count,
+    /// Lines of the audit log that could not be kept.
+    pub audit_lost: Count,
 }
 
 impl Counts {
@@ -40,18 +48,27 @@ impl Counts {
         Self {
             https: Level::new(),
             mqtt: Level::new(),
+            strangers: [const { Level::new() }; FRONT_ENDS.len()],
+            turned_away: [const { [const { Count::new() }; TURNED_AWAY.len()] }; FRONT_ENDS.len()],
             sign_ins: [const { Count::new() }; SIGN_IN_RESULTS.len()],
             packets_in: Count::new(),
             packets_out: Count::new(),
             bytes_in: Count::new(),
             bytes_out: Count::new(),
             telemetry: Count::new(),
+            audit_written: Count::new(),
+            audit_lost: Count::new(),
         }
     }
 
     /// An attempt to sign in ended.
     pub fn sign_in(&self, result: SignInResult) {
         self.sign_ins[result as usize].add(1);
+    }
+
+    /// A peer was turned away.
+    pub fn turned_away(&self, front_end: FrontEnd, why: TurnedAway) {
+        self.turned_away[front_end as usize][why as usize].add(1);
     }
 
     /// A packet to a device was taken.
@@ -61,6 +78,57 @@ impl Counts {
         self.bytes_out.add(bytes as u64);
     }
 }
+
+/// Where a connection arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrontEnd {
+    /// The service API.
+    Https,
+    /// The MQTT gateway.
+    Mqtt,
+}
+
+/// The names of [`FrontEnd`], in its order.
+pub const FRONT_ENDS: [&str; 2] = ["https", "mqtt"];
+
+/// Why a peer was turned away or cut although its credentials, if it showed any, were not at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// Its address had as many strangers as it may, all of them fresh.
+    AddressStrangers,
+    /// Its address had as many connections as it may.
+    AddressConnections,
+    /// It had been silent for long enough when others needed its place.
+    Displaced,
+    /// It did not finish its handshake, or its CONNECT or first request, in time.
+    Slow,
+    /// It did not take what it had asked for.
+    SlowReader,
+    /// It did not send the body that it had announced.
+    SlowBody,
+    /// Requests with large bodies held all the memory there is for them.
+    Bodies,
+    /// It follows as many jobs as one caller may.
+    Streams,
+    /// It showed credentials that were refused a moment ago.
+    Repeated,
+    /// It failed so often that its connection was closed after the refusal.
+    Suspect,
+}
+
+/// The names of [`TurnedAway`], in its order.
+pub const TURNED_AWAY: [&str; 10] = [
+    "address_strangers",
+    "address_connections",
+    "displaced",
+    "slow",
+    "slow_reader",
+    "slow_body",
+    "bodies",
+    "streams",
+    "repeated",
+    "suspect",
+];
 
 /// How an attempt to sign in ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

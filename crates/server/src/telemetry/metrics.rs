@@ -90,6 +90,10 @@ metrics! {
 
     /// Open connections: `https` with those in their handshake, `mqtt` from sign-in on.
     CONNECTIONS: Gauge "fanfare_connections" in "connections" by ["front_end"];
+    /// Open connections that have not signed in, or not sent a request, yet.
+    STRANGERS: Gauge "fanfare_unfinished_connections" in "connections" by ["front_end"];
+    /// Peers turned away or cut by a limit, by which; wrong credentials are counted elsewhere.
+    TURNED_AWAY: Counter "fanfare_peers_turned_away_total" in "peers" by ["front_end", "limit"];
     /// Identities that are connected: `devices` or `modules`.
     CONNECTED: Gauge "fanfare_identities_connected" in "identities" by ["space"];
     /// Attempts to sign in over MQTT by what the device heard; `silent` ones ended before their CONNECT was whole.
@@ -105,6 +109,9 @@ metrics! {
     REQUESTS: Counter "fanfare_http_requests_total" in "requests" by ["method", "route", "status"];
     /// Time from a request's head to the head of its answer; method calls wait for their device.
     REQUEST_TIME: Histogram "fanfare_http_request_seconds" in "seconds" by ["method", "route"];
+
+    /// Lines of the audit log: `written` to its file, `lost` because they could not be.
+    AUDIT_LINES: Counter "fanfare_audit_lines_total" in "lines" by ["result"];
 
     /// Jobs there are, ended ones included until their history expires.
     JOBS: Gauge "fanfare_jobs" in "jobs" by ["state"];

@@ -7,7 +7,7 @@ use fanfare_hub::{
 };
 
 use super::{
-    counts::{COUNTS, RequestCounts, SIGN_IN_RESULTS},
+    counts::{self, COUNTS, RequestCounts, SIGN_IN_RESULTS},
     metrics::*,
     page::Page,
     process,
@@ -59,6 +59,14 @@ fn write_devices(page: &mut Page, hub: &Hub) {
     let counts = &COUNTS;
     page.number(&CONNECTIONS, &["https"], counts.https.get());
     page.number(&CONNECTIONS, &["mqtt"], counts.mqtt.get());
+    for (front_end, level) in counts::FRONT_ENDS.iter().zip(&counts.strangers) {
+        page.number(&STRANGERS, &[front_end], level.get());
+    }
+    for (front_end, limits) in counts::FRONT_ENDS.iter().zip(&counts.turned_away) {
+        for (limit, count) in counts::TURNED_AWAY.iter().zip(limits) {
+            page.number(&TURNED_AWAY, &[front_end, limit], count.get());
+        }
+    }
     let spaces = [("devices", Space::Devices), ("modules", Space::Modules)];
     for (name, space) in spaces {
         page.number(&CONNECTED, &[name], hub.presence.connected_count(space));
@@ -74,6 +82,8 @@ fn write_devices(page: &mut Page, hub: &Hub) {
 }
 
 fn write_requests(page: &mut Page, requests: &RequestCounts) {
+    page.number(&AUDIT_LINES, &["written"], COUNTS.audit_written.get());
+    page.number(&AUDIT_LINES, &["lost"], COUNTS.audit_lost.get());
     let routes: Vec<_> = requests.read().collect();
     for route in &routes {
         for (status, count) in &route.statuses {

@@ -22,7 +22,7 @@ pub(crate) const ADDRESS: &str = "127.0.0.11";
 /// A moment that tokens of these tests outlive.
 const FAR_EXPIRY: i64 = 4_000_000_000;
 /// Nothing here takes this long; a test that hangs says so.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running node with its data folder.
 pub(crate) struct Hub {
@@ -89,7 +89,8 @@ impl Hub {
         Self::with(tempfile::tempdir().unwrap(), change).await
     }
 
-    async fn with(folder: TempDir, change: impl FnOnce(&mut Flags)) -> Self {
+    /// A node on a folder that may have been used before, with some settings of its own.
+    pub(crate) async fn with(folder: TempDir, change: impl FnOnce(&mut Flags)) -> Self {
         let mut flags = flags(&folder);
         change(&mut flags);
         let config = Config::from_layers(flags, []).unwrap();

@@ -258,7 +258,8 @@ async fn a_stop_ends_streams_and_does_not_wait_for_them() {
 async fn a_stream_ends_with_the_token_that_opened_it() {
     let hub = Hub::start().await;
     begin(&hub, "j", Some("2999-01-01T00:00:00Z")).await;
-    let key = hub.node.policy("service").unwrap().primary.expose();
+    let policy = hub.node.policy("service").unwrap();
+    let key = policy.primary.expose();
     // Tokens hold for five minutes longer than they say.
     let expiry = hub.node.hub().clock.now().0 / 1_000_000 - 300 + 3;
     let grant = SasGrant {

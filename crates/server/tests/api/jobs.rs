@@ -47,14 +47,11 @@ async fn a_twin_job_runs_to_its_end_and_echoes_what_was_sent() {
         ended["deviceJobStatistics"],
         json!({"deviceCount": 2, "failedCount": 0, "succeededCount": 2, "runningCount": 0, "pendingCount": 0})
     );
-    for absent in [
-        "failureReason",
-        "statusMessage",
-        "cloudToDeviceMethod",
-        "fanfare",
-    ] {
+    for absent in ["failureReason", "statusMessage", "cloudToDeviceMethod"] {
         assert_eq!(ended.get(absent), None, "{absent}");
     }
+    let made = json!({"createdBy": {"policy": "iothubowner"}});
+    assert_eq!(ended["fanfare"], made, "and nothing else of ours");
     assert_eq!(
         hub.done("GET", "/twins/d1", Value::Null).await["tags"],
         json!({"b": 1})
@@ -287,7 +284,10 @@ async fn a_long_condition_is_echoed_in_part() {
     }
     let shown = hub.done("GET", "/jobs/v2/middle", Value::Null).await;
     assert_eq!(
-        (shown["queryCondition"].as_str(), shown.get("fanfare")),
+        (
+            shown["queryCondition"].as_str(),
+            shown["fanfare"].get("condition")
+        ),
         (Some(&*middle), None)
     );
     let shown = hub.done("GET", "/jobs/v2/long", Value::Null).await;

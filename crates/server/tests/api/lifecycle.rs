@@ -108,18 +108,19 @@ async fn connection_strings_are_read_beside_a_running_hub() {
     .await;
     let folder = hub.folder.path().join("data");
     let port = hub.node.addresses().https[0].port();
-    let key = hub.node.policy("service").unwrap().primary.expose();
+    let policy = hub.node.policy("service").unwrap();
+    let key = policy.primary.expose();
     let expected =
         format!("HostName={ADDRESS}:{port};SharedAccessKeyName=service;SharedAccessKey={key}");
     assert_eq!(
-        connection_string::of_policy(&folder, "service").unwrap(),
+        connection_string::of_policy(&folder, None, "service").unwrap(),
         expected
     );
     let key = device["authentication"]["symmetricKey"]["primaryKey"]
         .as_str()
         .unwrap();
     let expected = format!("HostName={ADDRESS};DeviceId=door-1;SharedAccessKey={key}");
-    let of_device = |device| connection_string::of_identity(&folder, device, None);
+    let of_device = |device| connection_string::of_identity(&folder, None, device, None);
     assert_eq!(of_device("door-1").unwrap(), expected);
     let module = hub
         .done("PUT", "/devices/door-1/modules/lock", json!({}))
@@ -129,10 +130,10 @@ async fn connection_strings_are_read_beside_a_running_hub() {
         .unwrap();
     let expected =
         format!("HostName={ADDRESS};DeviceId=door-1;ModuleId=lock;SharedAccessKey={key}");
-    let of_module = |module| connection_string::of_identity(&folder, "door-1", Some(module));
+    let of_module = |module| connection_string::of_identity(&folder, None, "door-1", Some(module));
     assert_eq!(of_module("lock").unwrap(), expected);
     assert!(of_module("nothing").is_err());
-    let refused = connection_string::of_policy(&folder, "nobody")
+    let refused = connection_string::of_policy(&folder, None, "nobody")
         .unwrap_err()
         .to_string();
     assert!(refused.contains("registryReadWrite"), "{refused}");

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod authorisation;
+mod audit;
+mod access;
+mod authorities;
 mod bulk;
 mod configurations;
 mod fleet_transfer;
@@ -17,10 +19,13 @@ mod metrics;
 mod modules;
 mod openapi;
 mod places;
+mod policies;
 mod profile;
 mod query;
 mod refusals;
 mod registry;
+mod secrets;
+mod suspects;
 mod transfers;
 mod twins;
 mod wrong;

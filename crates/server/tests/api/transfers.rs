@@ -410,6 +410,7 @@ async fn a_job_cut_by_a_stop_begins_again() {
         },
         authentication: None,
         configurations: None,
+        creator: None,
     };
     let id = JobId::parse("killed").unwrap();
     let job = store

@@ -7,7 +7,7 @@ use fanfare_hub::{
     ids::Etag,
     registry::{
         AuthenticationRequest, IdentityError, IdentityRequest, Precondition, RegistryChange,
-        RegistryError, Status,
+        RegistryError, Status, SymmetricKey,
     },
     twin::document::{Object, SectionPatch, TwinPatch},
 };
@@ -28,8 +28,8 @@ fn put(name: &str, precondition: Precondition, key: &str, desired: SectionPatch)
         status: None,
         status_reason: None,
         authentication: AuthenticationRequest::Sas {
-            primary: Some(key.to_owned()),
-            secondary: Some(OTHER_KEY.to_owned()),
+            primary: Some(SymmetricKey::new(key)),
+            secondary: Some(SymmetricKey::new(OTHER_KEY)),
         },
         edge: false,
         device_scope: None,

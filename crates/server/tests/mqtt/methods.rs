@@ -146,6 +146,7 @@ async fn puback_of_a_jobs_answer_means_that_it_is_recorded() {
         operation,
         start: None,
         window_seconds: 60,
+        creator: None,
     };
     rig.hub.jobs.schedule(request).await.unwrap();
     let (topic, _) = client.hear().await;

@@ -273,6 +273,7 @@ fn job(name: &str, condition: &str, operation: Operation) -> JobRequest {
         operation,
         start: None,
         window_seconds: 60,
+        creator: None,
     }
 }
 

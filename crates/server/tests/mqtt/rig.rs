@@ -15,8 +15,8 @@ use bytes::{Bytes, BytesMut};
 use fanfare_hub::{
     Hub,
     access::{DEFAULT_POLICIES, Policy},
-    ids::{DeviceId, IdentityId, ModuleId},
-    ports::{Clock, Entropy},
+    ids::{DeviceId, Etag, IdentityId, ModuleId},
+    ports::{Clock, Entropy, store::PolicyStore as _},
     profile::Profile,
     registry::{
         AuthenticationRequest, Identity, IdentityRequest, Precondition, Status, SymmetricKey,
@@ -25,7 +25,7 @@ use fanfare_hub::{
     twin::document::{Object, SectionPatch, TwinPatch},
 };
 use fanfare_server::{
-    auth::Access,
+    auth::{Access, LocalAuth},
     mqtt::{self, Gateway, GatewayLimits},
     throttle::Throttle,
 };
@@ -143,25 +143,51 @@ impl Rig {
         (rig, folder)
     }
 
+    /// A new hub with the devices `door-1` and `door-2` that takes only some kinds of local tokens.
+    pub(crate) async fn with_local(local: LocalAuth) -> (Self, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = GatewayLimits::default();
+        let rig =
+            Self::open_local(folder.path(), Door::Plain, limits, Profile::open(), local).await;
+        for name in ["door-1", "door-2"] {
+            rig.register(name).await;
+        }
+        (rig, folder)
+    }
+
     /// A hub on the store in `folder`.
     pub(crate) async fn open(folder: &Path, door: Door, limits: GatewayLimits) -> Self {
         Self::open_with(folder, door, limits, Profile::open()).await
     }
 
     async fn open_with(folder: &Path, door: Door, limits: GatewayLimits, profile: Profile) -> Self {
+        Self::open_local(folder, door, limits, profile, LocalAuth::default()).await
+    }
+
+    async fn open_local(
+        folder: &Path,
+        door: Door,
+        limits: GatewayLimits,
+        profile: Profile,
+        local: LocalAuth,
+    ) -> Self {
         let store = Arc::new(Embedded::open(&folder.join("hub.db")).unwrap());
         let clock = Arc::new(RunningClock(Instant::now()));
         let entropy = Arc::new(Counting(AtomicU8::new(0)));
         let history = Duration::from_secs(3_600);
         let (hub, engine) = Hub::with_profile(store.clone(), clock, entropy, history, profile);
         let policy = |(name, rights): (&str, _)| Policy {
-            name: name.to_owned(),
+            name: name.into(),
             rights,
             primary: SymmetricKey::new(KEY),
             secondary: SymmetricKey::new(OTHER_KEY),
+            etag: Etag(0),
         };
-        let policies = DEFAULT_POLICIES.map(policy).into();
-        let access = Arc::new(Access::new(vec![HOST.to_owned()], policies));
+        let defaults = DEFAULT_POLICIES.map(policy).into();
+        store.policy_seed(defaults).await.unwrap();
+        hub.policies.load().await.unwrap();
+        let access = Access::new(vec![HOST.to_owned()], hub.policies.clone());
+        let access = Arc::new(access.with_local(local));
         let gateway = Gateway::with_limits(hub.clone(), access, limits);
         let throttle = Throttle::of(&hub.profile);
         let gateway = Arc::new(gateway.throttled(throttle.clone()));
@@ -208,8 +234,8 @@ impl Rig {
             status: Some(status),
             status_reason: None,
             authentication: AuthenticationRequest::Sas {
-                primary: Some(key.to_owned()),
-                secondary: Some(OTHER_KEY.to_owned()),
+                primary: Some(SymmetricKey::new(key)),
+                secondary: Some(SymmetricKey::new(OTHER_KEY)),
             },
             edge: false,
             device_scope: None,
@@ -239,11 +265,7 @@ impl Rig {
                 Box::new(soon("TLS", connector.connect(name, stream)).await.unwrap())
             }
         };
-        Client {
-            stream,
-            codec: Codec::default(),
-            inbox: BytesMut::new(),
-        }
+        Client::over(stream)
     }
 
     /// Signs in and hopes for CONNACK.
@@ -361,6 +383,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn over(stream: Box<dyn Stream>) -> Self {
+        Self {
+            stream,
+            codec: Codec::default(),
+            inbox: BytesMut::new(),
+        }
+    }
+
     pub(crate) async fn send(&mut self, packet: Packet) {
         let bytes = self.encode(packet);
         self.send_bytes(&bytes).await;

@@ -20,6 +20,7 @@ use rusqlite::{
 use super::{
     Embedded,
     core::{FORMAT, OpenError, format_of, open_reader},
+    keys::{KeyStanding, KeysError, standing_of},
 };
 
 /// What a copy holds.
@@ -29,6 +30,8 @@ pub struct StoreCopy {
     pub format: u32,
     /// The term of the last start before the copy.
     pub term: Term,
+    /// How its keys are encrypted; absent when they are not.
+    pub keys: Option<KeyStanding>,
 }
 
 /// How far a copy has come.
@@ -46,6 +49,9 @@ pub enum CopyError {
     /// The store's file cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// It does not say how its keys are encrypted.
+    #[error("the store does not say how its keys are encrypted")]
+    Keys(#[from] KeysError),
     /// SQLite failed.
     #[error("the store could not be copied")]
     Sqlite(#[from] rusqlite::Error),
@@ -79,6 +85,7 @@ impl Embedded {
         let copied = StoreCopy {
             format: format_of(&moment)?,
             term: term_of(&moment)?,
+            keys: standing_of(&moment)?,
         };
         let page_bytes: u64 = moment.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let mut options = OpenOptions::new();
@@ -155,6 +162,7 @@ fn term_of(db: &Connection) -> rusqlite::Result<Term> {
 mod tests {
     use fanfare_hub::{
         access::{Policy, Rights},
+        ids::Etag,
         ports::{Store as _, store::PolicyStore as _},
         registry::SymmetricKey,
     };
@@ -165,10 +173,11 @@ mod tests {
         // Long, so that the file has more pages than one step copies.
         let key = SymmetricKey::new(&"k".repeat(8_192));
         Policy {
-            name,
+            name: name.into(),
             rights: Rights::SERVICE_CONNECT,
             primary: key.clone(),
             secondary: key,
+            etag: Etag(0),
         }
     }
 
@@ -178,14 +187,14 @@ mod tests {
         let (file, copy) = (folder.path().join("a.db"), folder.path().join("b.db"));
         let store = Embedded::open_inline(&file).unwrap();
         let first = (0..1_000).map(|at| policy(format!("before-{at:04}")));
-        store.policy_put(first.collect()).await.unwrap();
+        store.policy_seed(first.collect()).await.unwrap();
         let other = Connection::open(&file).unwrap();
         let (mut steps, mut last) = (0, None);
         let copied = Embedded::copy(&file, &copy, &mut |progress| {
             steps += 1;
             other
                 .execute(
-                    "INSERT INTO policy VALUES (?1, 0, ?1, ?1)",
+                    "INSERT INTO policy VALUES (?1, 0, ?1, ?1, 0)",
                     [format!("during-{steps}")],
                 )
                 .unwrap();
@@ -195,13 +204,16 @@ mod tests {
         assert!(steps > 2, "{steps} steps");
         let last = last.unwrap();
         assert_eq!((copied.term, last.done), (store.term(), last.total));
-        assert_eq!(store.policy_list().await.unwrap().len(), 1_000 + steps);
+        assert_eq!(
+            store.policy_list().await.unwrap().policies.len(),
+            1_000 + steps
+        );
 
         let (before, after) = Embedded::adopt_copy(&copy, Term(7)).unwrap();
         assert_eq!((before, after), (Term(1), Term(1_001)));
         let restored = Embedded::open_inline(&copy).unwrap();
         assert_eq!(restored.term(), Term(1_002));
-        let names = restored.policy_list().await.unwrap();
+        let names = restored.policy_list().await.unwrap().policies;
         assert_eq!(names.len(), 1_000);
         assert!(
             names

@@ -21,6 +21,7 @@ use fanfare_hub::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::journal::RunningJobs;
+use crate::vault::Vault;
 
 /// Why a store file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +45,23 @@ pub enum OpenError {
         /// Ours.
         known: u32,
     },
+    /// Its keys are encrypted and it is opened without them, or the other way round.
+    #[error("the store file {path} was not unlocked with the key that it needs")]
+    Locked {
+        /// Which file.
+        path: String,
+    },
 }
 
 /// Each brings a store from the format of its place to the next.
-pub(crate) const MIGRATIONS: [&str; 4] = [
+pub(crate) const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/embedded/0001_first_light.sql"),
     include_str!("../../migrations/embedded/0002_configurations.sql"),
     include_str!("../../migrations/embedded/0003_transfers.sql"),
     include_str!("../../migrations/embedded/0004_etags.sql"),
+    include_str!("../../migrations/embedded/0005_policies.sql"),
+    include_str!("../../migrations/embedded/0006_vault.sql"),
+    include_str!("../../migrations/embedded/0007_authorities.sql"),
 ];
 /// The format this program writes.
 pub(crate) const FORMAT: u32 = MIGRATIONS.len() as u32;
@@ -65,6 +75,7 @@ const CACHE_KIB: i64 = 64 * 1024;
 /// The writer.
 pub(crate) struct Core {
     db: Connection,
+    vault: Arc<Vault>,
     term: Term,
     running: RunningJobs,
     commits: u64,
@@ -79,6 +90,8 @@ pub(crate) struct Core {
 pub(crate) struct Writer<'a> {
     /// The open transaction.
     pub(crate) db: &'a Connection,
+    /// What encrypts keys.
+    pub(crate) vault: &'a Vault,
     /// This start's number.
     pub(crate) term: Term,
     /// Ledgers and segment heads of running jobs.
@@ -104,32 +117,23 @@ pub(crate) trait Item: Send {
 type Done = (Box<dyn Item>, Result<(), StoreError>);
 
 impl Core {
-    /// Opens or creates the file, brings it up to date, and begins a new term.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Opens or creates the file, brings it up to date, and begins a new term. Where its keys are encrypted
+    /// the vault must be the one that was opened for this file.
+    pub(crate) fn open(path: &Path, vault: Arc<Vault>) -> Result<Self, OpenError> {
+        let db = open_writer(path)?;
         let fail = |source| OpenError::Sqlite {
             path: path.display().to_string(),
             source,
         };
-        let mut db = Connection::open(path).map_err(fail)?;
-        configure(&db, CACHE_KIB).map_err(fail)?;
-        let found = format_of(&db).map_err(fail)?;
-        if found > FORMAT {
-            return Err(OpenError::Newer {
+        if super::keys::is_encrypted(&db).map_err(fail)? != vault.is_sealing() {
+            return Err(OpenError::Locked {
                 path: path.display().to_string(),
-                found,
-                known: FORMAT,
             });
-        }
-        for (index, migration) in MIGRATIONS.iter().enumerate().skip(found as usize) {
-            let tx = db.transaction().map_err(fail)?;
-            tx.execute_batch(migration).map_err(fail)?;
-            tx.pragma_update(None, "user_version", index as u32 + 1)
-                .map_err(fail)?;
-            tx.commit().map_err(fail)?;
         }
         let term = next_number(&db, "term").map_err(fail)?;
         Ok(Self {
             db,
+            vault,
             term: Term(term as u32),
             running: RunningJobs::default(),
             commits: 0,
@@ -206,6 +210,7 @@ impl Core {
         let mut item = Some(first);
         let mut writer = Writer {
             db: &self.db,
+            vault: &self.vault,
             term: self.term,
             running: &mut self.running,
             ended: &mut ended,
@@ -288,6 +293,32 @@ impl Item for MaintenanceItem {
         // The receiver lives until the commit returned; it cannot be gone.
         let _ = self.answer.send(committed);
     }
+}
+
+/// The connection of whoever writes: opens or creates the file and brings it up to date.
+pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+    let fail = |source| OpenError::Sqlite {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut db = Connection::open(path).map_err(fail)?;
+    configure(&db, CACHE_KIB).map_err(fail)?;
+    let found = format_of(&db).map_err(fail)?;
+    if found > FORMAT {
+        return Err(OpenError::Newer {
+            path: path.display().to_string(),
+            found,
+            known: FORMAT,
+        });
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+        let tx = db.transaction().map_err(fail)?;
+        tx.execute_batch(migration).map_err(fail)?;
+        tx.pragma_update(None, "user_version", index as u32 + 1)
+            .map_err(fail)?;
+        tx.commit().map_err(fail)?;
+    }
+    Ok(db)
 }
 
 /// A connection for reads; sees what was committed when its transaction began.
@@ -394,7 +425,8 @@ mod tests {
     /// What each of three items in one transaction is told; the one in the middle meets something corrupt.
     fn told(writes: bool) -> Vec<[&'static str; 2]> {
         let folder = tempfile::tempdir().expect("the system's folder is writable");
-        let mut core = Core::open(&folder.path().join("store.db")).expect("it is new");
+        let mut core = Core::open(&folder.path().join("store.db"), Arc::new(Vault::plain()))
+            .expect("it is new");
         let told = Told::default();
         let step = |name, writes, fails| Step {
             name,

@@ -11,6 +11,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use fanfare_hub::{
+    access::Actor,
     ids::{IdentityKey, JobId, JobNumber, Ordinal, Term},
     jobs::{
         job::{IllegalMove, Job, JobPlan, JobState, Operation},
@@ -59,6 +60,7 @@ fn insert_job(
     writer: &Writer<'_>,
     id: JobId,
     plan: JobPlan,
+    creator: Option<Actor>,
     at: Timestamp,
     rules: AcceptRules,
 ) -> Result<JobInserted, StoreError> {
@@ -82,8 +84,8 @@ fn insert_job(
         Operation::Method(_) => 0,
         Operation::Twin(_) => 1,
     };
-    let record = PlanRecord::new(&plan).seal();
-    let job = Job::accepted(id, number, plan, at);
+    let record = PlanRecord::new(&plan).seal(creator.as_ref());
+    let job = Job::accepted(id, number, plan, creator, at);
     db.prepare_cached(
         "INSERT INTO job (number, id, operation, space, state, created, start, term)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -407,12 +409,13 @@ impl JobStore for Embedded {
         &self,
         id: JobId,
         plan: JobPlan,
+        creator: Option<Actor>,
         at: Timestamp,
         rules: AcceptRules,
     ) -> Result<JobInserted, StoreError> {
         self.shell
             .write(Lane::Interactive, 2, move |writer| {
-                insert_job(writer, id, plan, at, rules)
+                insert_job(writer, id, plan, creator, at, rules)
             })
             .await
     }

@@ -3,12 +3,15 @@
 //! [`core`] is the writer and its transactions, [`shell`] the threads around it; the other files say what
 //! each aggregate reads and writes, one `impl` of its port trait each.
 
+mod actor;
+mod authorities;
 mod backup;
 mod configurations;
 mod core;
 mod device_jobs;
 mod jobs;
 mod journal;
+mod keys;
 mod measures;
 mod merge;
 mod ordinals;
@@ -22,7 +25,10 @@ mod shell;
 mod transfers;
 mod twins;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use fanfare_hub::{
     ids::Term,
@@ -33,29 +39,47 @@ use self::shell::Shell;
 pub use self::{
     backup::{CopyError, CopyProgress, StoreCopy},
     core::OpenError,
+    keys::{Converted, KeyProgress, KeyStanding, KeyState, KeysError},
 };
+use crate::vault::Vault;
 
 /// A store in one file.
 pub struct Embedded {
     shell: Shell,
     path: PathBuf,
+    /// What encrypts keys.
+    vault: Arc<Vault>,
 }
 
 impl Embedded {
-    /// Opens or creates the file, with threads around it. The caller makes sure that no other process
-    /// writes to it.
+    /// Opens or creates the file, with threads around it; its keys are not encrypted. The caller makes sure
+    /// that no other process writes to it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, Vault::plain())
+    }
+
+    /// Like [`Self::open`], with what [`Self::encrypt_keys`] gave for this file.
+    pub fn open_with(path: &Path, vault: Vault) -> Result<Self, OpenError> {
+        let vault = Arc::new(vault);
         Ok(Self {
-            shell: Shell::threads(path)?,
+            shell: Shell::threads(path, vault.clone())?,
             path: path.to_owned(),
+            vault,
         })
     }
 
     /// Opens or creates the file without threads: every call runs on the caller's.
     pub fn open_inline(path: &Path) -> Result<Self, OpenError> {
+        Self::open_inline_with(path, Vault::plain())
+    }
+
+    /// Like [`Self::open_inline`], with what [`Self::encrypt_keys`] gave for this file.
+    pub fn open_inline_with(path: &Path, vault: Vault) -> Result<Self, OpenError> {
+        let vault = Arc::new(vault);
         Ok(Self {
-            shell: Shell::inline(path)?,
+            shell: Shell::inline(path, vault.clone())?,
             path: path.to_owned(),
+            vault,
         })
     }
 

@@ -18,6 +18,7 @@ use super::{
     measures::counted,
     rows::{StoredRow, identity_columns, row_key, space_keys, twin_columns},
 };
+use crate::vault::Vault;
 
 /// Named devices up to which a scan, with up to fifty modules each, is as short as other reads.
 const SHORT_SCAN_DEVICES: usize = 20;
@@ -34,7 +35,8 @@ impl QueryStore for Embedded {
             .devices
             .as_ref()
             .is_some_and(|devices| devices.len() <= SHORT_SCAN_DEVICES);
-        let work = move |db: &Connection| scan_identities(db, &scan, visit);
+        let vault = self.vault.clone();
+        let work = move |db: &Connection| scan_identities(db, &vault, &scan, visit);
         // One that is soon over does not wait for those that are not.
         match is_short {
             true => self.shell.read(work).await,
@@ -55,6 +57,7 @@ impl QueryStore for Embedded {
 
 fn scan_identities(
     db: &Connection,
+    vault: &Vault,
     scan: &IdentityScan,
     mut visit: IdentityVisitor,
 ) -> Result<(), StoreError> {
@@ -66,8 +69,13 @@ fn scan_identities(
         }) + 1;
     }
     match &scan.devices {
-        None => scan_range(db, range, &mut visit),
-        Some(devices) => scan_named(db, range, scan.space, devices, &mut visit),
+        None => scan_range(db, vault, range, &mut visit),
+        Some(devices) => scan_named(
+            db,
+            vault,
+            keys_of(db, range, scan.space, devices)?,
+            &mut visit,
+        ),
     }
 }
 
@@ -83,6 +91,7 @@ const SELECT_RANGE: &str = concat!(
 
 fn scan_range(
     db: &Connection,
+    vault: &Vault,
     range: Range<i64>,
     visit: &mut IdentityVisitor,
 ) -> Result<(), StoreError> {
@@ -91,7 +100,7 @@ fn scan_range(
         .query((range.start, range.end))
         .map_err(unavailable)?;
     while let Some(row) = rows.next().map_err(unavailable)? {
-        if show(db, row, visit)?.is_break() {
+        if show(db, vault, row, visit)?.is_break() {
             break;
         }
     }
@@ -108,16 +117,15 @@ const SELECT_ONE: &str = concat!(
 
 fn scan_named(
     db: &Connection,
-    range: Range<i64>,
-    space: Space,
-    devices: &[DeviceId],
+    vault: &Vault,
+    keys: Vec<i64>,
     visit: &mut IdentityVisitor,
 ) -> Result<(), StoreError> {
     let mut select = db.prepare_cached(SELECT_ONE).map_err(unavailable)?;
-    for key in keys_of(db, range, space, devices)? {
+    for key in keys {
         let mut rows = select.query([key]).map_err(unavailable)?;
         if let Some(row) = rows.next().map_err(unavailable)?
-            && show(db, row, visit)?.is_break()
+            && show(db, vault, row, visit)?.is_break()
         {
             break;
         }
@@ -159,10 +167,11 @@ fn keys_of(
 
 fn show(
     db: &Connection,
+    vault: &Vault,
     row: &Row<'_>,
     visit: &mut IdentityVisitor,
 ) -> Result<ControlFlow<()>, StoreError> {
-    let stored = StoredRow::new(db, row)?;
+    let stored = StoredRow::new(db, vault, row)?;
     let flow = visit(&stored);
     match stored.fault() {
         Some(error) => Err(error),

@@ -17,17 +17,19 @@ use fanfare_hub::{
     time::Timestamp,
 };
 use roaring::RoaringBitmap;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use self::write::{rows_of, write_some};
 use super::{
     Embedded,
     core::{Writer, unavailable},
     rows::{
-        identity_columns, identity_key, identity_of, module_column, name_of, row_key, space_keys,
+        entry_of, identity_columns, identity_key, identity_of, module_column, name_of, row_key,
+        space_keys,
     },
     shell::Lane,
 };
+use crate::vault::Vault;
 
 /// Rows written by one transaction of a background sweep.
 const SWEEP_BATCH: usize = 1_000;
@@ -55,12 +57,17 @@ impl RegistryStore for Embedded {
     }
 
     async fn identity_get(&self, id: &IdentityId) -> Result<Option<Identity>, StoreError> {
-        let id = id.clone();
-        self.shell.read(move |db| read_identity(db, &id)).await
+        let (id, vault) = (id.clone(), self.vault.clone());
+        self.shell
+            .read(move |db| read_identity(db, &vault, &id))
+            .await
     }
 
     async fn identity_list(&self, limit: u32) -> Result<Vec<(Identity, Timestamp)>, StoreError> {
-        self.shell.read(move |db| list_devices(db, limit)).await
+        let vault = self.vault.clone();
+        self.shell
+            .read(move |db| list_devices(db, &vault, limit))
+            .await
     }
 
     async fn identity_count(&self) -> Result<IdentityCount, StoreError> {
@@ -110,19 +117,30 @@ const SELECT_IDENTITY: &str = concat!(
     " FROM identity WHERE device_id = ?1 AND module_id = ?2"
 );
 
-/// The identity of that name.
+/// The identity of that name, with its keys.
 pub(super) fn read_identity(
     db: &Connection,
+    vault: &Vault,
     id: &IdentityId,
+) -> Result<Option<Identity>, StoreError> {
+    find_identity(db, id, |row| identity_of(row, vault))
+}
+
+/// The identity of that name, its keys withheld.
+fn read_entry(db: &Connection, id: &IdentityId) -> Result<Option<Identity>, StoreError> {
+    find_identity(db, id, entry_of)
+}
+
+fn find_identity(
+    db: &Connection,
+    id: &IdentityId,
+    decode: impl FnOnce(&Row<'_>) -> Result<Identity, StoreError>,
 ) -> Result<Option<Identity>, StoreError> {
     let mut select = db.prepare_cached(SELECT_IDENTITY).map_err(unavailable)?;
     let mut rows = select
         .query((id.device.as_str(), module_column(id)))
         .map_err(unavailable)?;
-    rows.next()
-        .map_err(unavailable)?
-        .map(identity_of)
-        .transpose()
+    rows.next().map_err(unavailable)?.map(decode).transpose()
 }
 
 const SELECT_DEVICES: &str = concat!(
@@ -132,14 +150,21 @@ const SELECT_DEVICES: &str = concat!(
      WHERE identity.key < ?1 ORDER BY identity.key LIMIT ?2"
 );
 
-fn list_devices(db: &Connection, limit: u32) -> Result<Vec<(Identity, Timestamp)>, StoreError> {
+fn list_devices(
+    db: &Connection,
+    vault: &Vault,
+    limit: u32,
+) -> Result<Vec<(Identity, Timestamp)>, StoreError> {
     let mut select = db.prepare_cached(SELECT_DEVICES).map_err(unavailable)?;
     let end = space_keys(Space::Devices).end;
     let mut rows = select.query((end, limit)).map_err(unavailable)?;
     let mut identities = Vec::new();
     while let Some(row) = rows.next().map_err(unavailable)? {
         let heard: Option<i64> = row.get(7).map_err(unavailable)?;
-        identities.push((identity_of(row)?, heard.map_or(Timestamp::NEVER, Timestamp)));
+        identities.push((
+            identity_of(row, vault)?,
+            heard.map_or(Timestamp::NEVER, Timestamp),
+        ));
     }
     Ok(identities)
 }

@@ -16,7 +16,7 @@ use std::{
 use fanfare_hub::{
     configurations::{ConfigurationId, ConfigurationStatus},
     ids::{DeviceId, Etag, Generation, IdentityId, IdentityKey, ModuleId, Space},
-    ports::store::{IdentityRow, StoreError, Twin},
+    ports::store::{IdentityRow, Keys, StoreError, Twin},
     query::{Document, Path, PropertySection, RootField, Section, Value},
     registry::{Identity, Status},
     time::Timestamp,
@@ -31,10 +31,10 @@ use self::values::{
 use super::{
     configurations::read_statuses,
     core::unavailable,
-    registry::record::IdentityRecord,
+    registry::record::{IdentityRecord, Owner},
     twins::record::{PackedMetadata, Sections, parse_section, unpack_metadata},
 };
-use crate::record::corrupt;
+use crate::{record::corrupt, vault::Vault};
 
 const SPACE_SHIFT: u32 = 32;
 const WHAT: &str = "an identity row";
@@ -100,9 +100,17 @@ pub(super) use twin_columns;
 
 const TWIN_COLUMNS_AT: usize = 7;
 
-/// The identity in a row that begins with [`identity_columns`].
-pub(super) fn identity_of(row: &Row<'_>) -> Result<Identity, StoreError> {
-    IdentityColumns::new(row)?.decode(IdentityRecord::open(bytes(row, 6)?)?)
+/// The identity in a row that begins with [`identity_columns`], with its keys.
+pub(super) fn identity_of(row: &Row<'_>, vault: &Vault) -> Result<Identity, StoreError> {
+    let columns = IdentityColumns::new(row)?;
+    let record = IdentityRecord::open(bytes(row, 6)?)?;
+    columns.decode(record.decrypted(vault, &columns.owner())?)
+}
+
+/// The identity in a row that begins with [`identity_columns`], its keys withheld.
+pub(super) fn entry_of(row: &Row<'_>) -> Result<Identity, StoreError> {
+    let record = IdentityRecord::open(bytes(row, 6)?)?;
+    IdentityColumns::new(row)?.decode(record.without_keys())
 }
 
 #[derive(Clone, Copy)]
@@ -135,6 +143,16 @@ impl<'a> IdentityColumns<'a> {
         }
     }
 
+    /// Whose keys are in the record.
+    fn owner(&self) -> Owner<'a> {
+        Owner {
+            row: self.key,
+            generation: self.generation,
+            device_id: self.device_id,
+            module_id: self.module_id,
+        }
+    }
+
     fn decode(&self, record: IdentityRecord) -> Result<Identity, StoreError> {
         Ok(Identity {
             id: name_of(self.device_id, self.module_id)?,
@@ -153,6 +171,7 @@ type Statuses = Vec<(ConfigurationId, ConfigurationStatus)>;
 /// One identity and its twin inside a read.
 pub(super) struct StoredRow<'a> {
     db: &'a Connection,
+    vault: &'a Vault,
     columns: IdentityColumns<'a>,
     settings_record: &'a [u8],
     version: u64,
@@ -168,9 +187,14 @@ pub(super) struct StoredRow<'a> {
 
 impl<'a> StoredRow<'a> {
     /// A row of [`identity_columns`] and [`twin_columns`].
-    pub(super) fn new(db: &'a Connection, row: &'a Row<'_>) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        db: &'a Connection,
+        vault: &'a Vault,
+        row: &'a Row<'_>,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             db,
+            vault,
             columns: IdentityColumns::new(row)?,
             settings_record: bytes(row, 6)?,
             version: integer(row, TWIN_COLUMNS_AT)? as u64,
@@ -320,7 +344,7 @@ impl IdentityRow for StoredRow<'_> {
         identity_key(self.columns.key)
     }
 
-    fn twin(&self) -> Result<Twin, StoreError> {
+    fn twin(&self, keys: Keys) -> Result<Twin, StoreError> {
         let [desired, reported] = match self.metadata.get() {
             Some(both) => both.clone(),
             None => read_metadata(self.db, self.columns.key)?,
@@ -332,10 +356,13 @@ impl IdentityRow for StoredRow<'_> {
                 version,
             })
         };
+        let record = IdentityRecord::open(self.settings_record)?;
+        let record = match keys {
+            Keys::Shown => record.decrypted(self.vault, &self.columns.owner())?,
+            Keys::Withheld => record.without_keys(),
+        };
         Ok(Twin {
-            identity: self
-                .columns
-                .decode(IdentityRecord::open(self.settings_record)?)?,
+            identity: self.columns.decode(record)?,
             document: TwinDocument {
                 tags: parse_section(self.sections.tags)?,
                 desired: properties(self.sections.desired, desired, self.desired_version)?,

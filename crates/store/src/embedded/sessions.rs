@@ -15,7 +15,10 @@ use super::{
     rows::{identity_columns, identity_key, identity_of, module_column, row_key},
     shell::Lane,
 };
-use crate::record::{corrupt, open_value, seal_value};
+use crate::{
+    record::{corrupt, open_value, seal_value},
+    vault::Vault,
+};
 
 /// Sessions dropped by one transaction of a sweep.
 const EXPIRE_BATCH: usize = 1_000;
@@ -24,7 +27,10 @@ const EXPIRE_BATCH: usize = 1_000;
 impl SessionStore for Embedded {
     async fn session_open(&self, id: &IdentityId) -> Result<Option<SignIn>, StoreError> {
         let id = id.clone();
-        self.shell.read(move |db| read_sign_in(db, &id)).await
+        let vault = self.vault.clone();
+        self.shell
+            .read(move |db| read_sign_in(db, &vault, &id))
+            .await
     }
 
     async fn session_put(
@@ -81,7 +87,11 @@ const SELECT_SIGN_IN: &str = concat!(
      WHERE identity.device_id = ?1 AND identity.module_id = ?2"
 );
 
-fn read_sign_in(db: &Connection, id: &IdentityId) -> Result<Option<SignIn>, StoreError> {
+fn read_sign_in(
+    db: &Connection,
+    vault: &Vault,
+    id: &IdentityId,
+) -> Result<Option<SignIn>, StoreError> {
     let mut select = db.prepare_cached(SELECT_SIGN_IN).map_err(unavailable)?;
     let mut rows = select
         .query((id.device.as_str(), module_column(id)))
@@ -93,7 +103,7 @@ fn read_sign_in(db: &Connection, id: &IdentityId) -> Result<Option<SignIn>, Stor
     let record = row.get_ref(8).map_err(unavailable)?.as_blob_or_null();
     let record = record.map_err(|_| corrupt(WHAT, "is not made of bytes"))?;
     Ok(Some(SignIn {
-        identity: identity_of(row)?,
+        identity: identity_of(row, vault)?,
         device_enabled: row.get(9).map_err(unavailable)?,
         session: record
             .map(SessionRecord::open)

@@ -24,6 +24,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::core::{Core, Item, OpenError, Writer, open_checkpointer, open_reader, unavailable};
+use crate::vault::Vault;
 
 /// Which queue a write waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +61,13 @@ pub(crate) enum Shell {
 
 impl Shell {
     /// Opens the file and starts the threads.
-    pub(crate) fn threads(path: &Path) -> Result<Self, OpenError> {
-        Threads::start(path).map(Self::Threads)
+    pub(crate) fn threads(path: &Path, vault: Arc<Vault>) -> Result<Self, OpenError> {
+        Threads::start(path, vault).map(Self::Threads)
     }
 
     /// Opens the file; every call runs on the caller's thread.
-    pub(crate) fn inline(path: &Path) -> Result<Self, OpenError> {
-        let core = Core::open(path)?;
+    pub(crate) fn inline(path: &Path, vault: Arc<Vault>) -> Result<Self, OpenError> {
+        let core = Core::open(path, vault)?;
         let reader = open_reader(path)?;
         let (term, measures) = (core.term(), core.measures());
         Ok(Self::Inline(Box::new(Inline {
@@ -225,8 +226,8 @@ struct Work {
 type ReadWork = Box<dyn FnOnce(&Connection) + Send>;
 
 impl Threads {
-    fn start(path: &Path) -> Result<Self, OpenError> {
-        let core = Core::open(path)?;
+    fn start(path: &Path, vault: Arc<Vault>) -> Result<Self, OpenError> {
+        let core = Core::open(path, vault)?;
         let (term, measures) = (core.term(), core.measures());
         let writes = Arc::new(Queue::new(QUEUE_WRITES));
         let reads = Arc::new(Queue::<ReadWork>::new(QUEUE_READS));

@@ -8,7 +8,9 @@ pub(super) mod record;
 use async_trait::async_trait;
 use fanfare_hub::{
     ids::{Etag, IdentityId, IdentityKey},
-    ports::store::{IdentityRow as _, StoreError, Twin, TwinPatched, TwinStore, TwinWriteError},
+    ports::store::{
+        IdentityRow as _, Keys, StoreError, Twin, TwinPatched, TwinStore, TwinWriteError,
+    },
     time::Timestamp,
     twin::document::{
         DesiredChange, Metadata, Object, Properties, ReportedPatch, TwinDocument, TwinError,
@@ -26,12 +28,15 @@ use super::{
     rows::{StoredRow, bytes, identity_columns, module_column, row_key, twin_columns},
     shell::Lane,
 };
+use crate::vault::Vault;
 
 #[async_trait]
 impl TwinStore for Embedded {
     async fn twin_get(&self, id: &IdentityId) -> Result<Option<Twin>, StoreError> {
-        let id = id.clone();
-        self.shell.read(move |db| read_twin(db, &id)).await
+        let (id, vault) = (id.clone(), self.vault.clone());
+        self.shell
+            .read(move |db| read_twin(db, &vault, &id, Keys::Shown))
+            .await
     }
 
     async fn twin_patch(
@@ -44,7 +49,7 @@ impl TwinStore for Embedded {
         let id = id.clone();
         let work = move |writer: &mut Writer<'_>| {
             let patch = |key| patch_row(writer, key, &patch, at);
-            change_named(writer.db, &id, matches, patch)
+            change_named(writer, &id, matches, patch)
         };
         self.shell
             .write(Lane::Interactive, 1, work)
@@ -62,7 +67,7 @@ impl TwinStore for Embedded {
         let id = id.clone();
         let work = move |writer: &mut Writer<'_>| {
             let replace = |key| replace_row(writer.db, key, &replacement, at);
-            change_named(writer.db, &id, matches, replace)
+            change_named(writer, &id, matches, replace)
         };
         self.shell
             .write(Lane::Interactive, 1, work)
@@ -114,13 +119,18 @@ const SELECT_TWIN: &str = concat!(
      WHERE identity.device_id = ?1 AND identity.module_id = ?2"
 );
 
-fn read_twin(db: &Connection, id: &IdentityId) -> Result<Option<Twin>, StoreError> {
+fn read_twin(
+    db: &Connection,
+    vault: &Vault,
+    id: &IdentityId,
+    keys: Keys,
+) -> Result<Option<Twin>, StoreError> {
     let mut select = db.prepare_cached(SELECT_TWIN).map_err(unavailable)?;
     let mut rows = select
         .query((id.device.as_str(), module_column(id)))
         .map_err(unavailable)?;
     match rows.next().map_err(unavailable)? {
-        Some(row) => StoredRow::new(db, row)?.twin().map(Some),
+        Some(row) => StoredRow::new(db, vault, row)?.twin(keys).map(Some),
         None => Ok(None),
     }
 }
@@ -162,12 +172,12 @@ fn find(db: &Connection, id: &IdentityId) -> Result<Option<(i64, Etag)>, StoreEr
 
 /// Lets `change` have the row of a name whose etag matches, and reads what became of it.
 fn change_named(
-    db: &Connection,
+    writer: &Writer<'_>,
     id: &IdentityId,
     matches: Option<Etag>,
     change: impl FnOnce(i64) -> Result<PatchedRow, StoreError>,
 ) -> Result<Result<TwinPatched, TwinWriteError>, StoreError> {
-    let Some((key, etag)) = find(db, id)? else {
+    let Some((key, etag)) = find(writer.db, id)? else {
         return Ok(Err(TwinWriteError::Absent(id.clone())));
     };
     if matches.is_some_and(|known| known != etag) {
@@ -178,7 +188,7 @@ fn change_named(
         PatchedRow::Refused(error) => return Ok(Err(TwinWriteError::Twin(error))),
         PatchedRow::Patched(desired) => desired,
     };
-    let twin = read_twin(db, id)?;
+    let twin = read_twin(writer.db, writer.vault, id, Keys::Withheld)?;
     Ok(twin
         .map(|twin| TwinPatched { twin, desired })
         .ok_or_else(|| TwinWriteError::Absent(id.clone())))

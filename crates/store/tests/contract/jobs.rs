@@ -73,7 +73,7 @@ pub(crate) async fn insert(
     at: Timestamp,
 ) -> JobInserted {
     store
-        .job_insert(job_id(name), plan, at, AcceptRules::default())
+        .job_insert(job_id(name), plan, None, at, AcceptRules::default())
         .await
         .expect("the store works")
 }

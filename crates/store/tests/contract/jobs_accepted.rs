@@ -29,7 +29,7 @@ async fn offer(
     now: Timestamp,
     rules: AcceptRules,
 ) -> JobInserted {
-    let inserted = store.job_insert(job_id(name), plan, now, rules).await;
+    let inserted = store.job_insert(job_id(name), plan, None, now, rules).await;
     inserted.expect("the store works")
 }
 

@@ -5,6 +5,7 @@
     reason = "in a test, an error that nobody expects ends it"
 )]
 
+pub(crate) mod authorities;
 pub(crate) mod configurations;
 pub(crate) mod jobs;
 pub(crate) mod jobs_accepted;
@@ -109,8 +110,15 @@ macro_rules! suite {
                 a_transfer_ends_once_and_forgets_its_secrets
                 ended_transfers_expire_oldest_first
             }
+            authorities {
+                authorities_are_kept_in_order_of_their_names
+                a_refused_change_of_an_authority_changes_nothing
+            }
             policies {
                 policies_are_kept_and_replaced
+                a_refused_change_of_policies_changes_nothing
+                the_writer_holds_the_limits_of_policies
+                of_two_changes_of_one_version_one_is_made
             }
             queries {
                 a_scan_shows_everyone_in_order

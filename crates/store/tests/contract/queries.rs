@@ -7,7 +7,7 @@ use std::{
 
 use fanfare_hub::{
     ids::{DeviceId, IdentityId, Ordinal, Space},
-    ports::store::{IdentityRow, IdentityScan, Store},
+    ports::store::{IdentityRow, IdentityScan, Keys, Store},
     query::{Path, PropertySection, RootField, Section, Value},
     registry::Precondition,
 };
@@ -55,7 +55,7 @@ async fn seen<T: Send + 'static>(
 }
 
 fn name(row: &dyn IdentityRow) -> Option<IdentityId> {
-    row.twin().ok().map(|twin| twin.identity.id)
+    row.twin(Keys::Shown).ok().map(|twin| twin.identity.id)
 }
 
 async fn names(store: &Arc<dyn Store>, scan: IdentityScan) -> Vec<String> {
@@ -180,7 +180,7 @@ pub(crate) async fn rows_answer_paths_and_decode_whole(scratch: Scratch) {
         );
         let nowhere = Path::Section(Section::Reported, keys(&["on"]));
         assert_eq!(row.value(&nowhere), Value::Undefined);
-        Some((row.key(), row.twin().expect("the row is whole")))
+        Some((row.key(), row.twin(Keys::Shown).expect("the row is whole")))
     });
     assert_eq!(rows.await, [(keys[0], expected)]);
 }
@@ -193,7 +193,7 @@ pub(crate) async fn a_scan_sees_one_moment(scratch: Scratch) {
         ..everyone()
     };
     let tag = |row: &dyn IdentityRow| {
-        row.twin()
+        row.twin(Keys::Shown)
             .ok()
             .map(|twin| twin.document.tags.get("round").cloned())
     };

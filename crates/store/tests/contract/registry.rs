@@ -251,7 +251,7 @@ pub(crate) async fn a_job_keeps_whoever_was_deleted_after_it_came(scratch: Scrat
     };
     let job = JobId::parse("j").expect("a valid id");
     let inserted = store
-        .job_insert(job, plan, at(2), AcceptRules::default())
+        .job_insert(job, plan, None, at(2), AcceptRules::default())
         .await
         .unwrap();
     assert!(matches!(inserted, JobInserted::Accepted(_)));

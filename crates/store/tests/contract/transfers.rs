@@ -1,6 +1,7 @@
 //! Import and export jobs: how many at once, who may move one, what is kept of it.
 
 use fanfare_hub::{
+    access::Actor,
     ids::{JobId, Term},
     ports::{store::StoreError, transfers::TransferCanceled},
     transfers::{
@@ -22,6 +23,7 @@ fn export() -> TransferRequest {
         },
         authentication: Some(StorageAuthentication::Key),
         configurations: Some(BlobName::configurations()),
+        creator: Some(Actor::Policy("registryReadWrite".into())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanfare_hub::{
     ids::{Etag, IdentityKey, Space},
     ports::store::{Store, Twin, TwinWriteError},
-    registry::Precondition,
+    registry::{Authentication, Precondition, SymmetricKey},
     time::Timestamp,
     twin::document::{
         ReportedPatch, SectionPatch, TwinDocument, TwinError, TwinPatch, TwinReplacement,
@@ -14,6 +14,19 @@ use fanfare_hub::{
 use serde_json::{Value, json};
 
 use super::{Scratch, at, create, delete, device, object, patch, written};
+
+/// As a change of a twin answers: nobody shows its identity's keys.
+fn without_keys(mut twin: Twin) -> Twin {
+    let authentication = &mut twin.identity.settings.authentication;
+    assert!(
+        matches!(authentication, Authentication::Sas { primary, .. } if !primary.expose().is_empty())
+    );
+    *authentication = Authentication::Sas {
+        primary: SymmetricKey::withheld(),
+        secondary: SymmetricKey::withheld(),
+    };
+    twin
+}
 
 async fn twin(store: &Arc<dyn Store>, name: &str) -> Twin {
     store
@@ -62,7 +75,7 @@ pub(crate) async fn a_patch_moves_versions_and_etag(scratch: Scratch) {
             (&expected, told),
             "step {step}"
         );
-        assert_eq!(twin(&store, "a").await, patched.twin);
+        assert_eq!(without_keys(twin(&store, "a").await), patched.twin);
     }
     assert_eq!(
         (expected.etag, expected.version, expected.desired.version),
@@ -178,7 +191,7 @@ pub(crate) async fn a_replacement_leaves_nothing_of_what_was(mut scratch: Scratc
             (&expected, told),
             "step {step}"
         );
-        assert_eq!(twin(&store, "a").await, replaced.twin);
+        assert_eq!(without_keys(twin(&store, "a").await), replaced.twin);
     }
     assert_eq!(
         (expected.etag, expected.version, expected.desired.version),

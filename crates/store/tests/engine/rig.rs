@@ -28,8 +28,8 @@ use fanfare_hub::{
         store::{DeviceJobRow, DeviceJobState, RegistryStore},
     },
     presence::{
-        CallTemplate, ConnectionId, CutReason, Delivery, DesiredDelivery, DesiredNotice, Link,
-        Receipt,
+        Admission, CallTemplate, ConnectionId, CutReason, Delivery, DesiredDelivery, DesiredNotice,
+        KeyMark, Link, Receipt,
     },
     profile::Profile,
     queries::{PageRequest, Rows},
@@ -256,6 +256,10 @@ impl Rig {
     ) -> Arc<FakeLink> {
         let link = Arc::new(FakeLink {
             id,
+            admission: Admission::Policy {
+                name: "device".into(),
+                key: KeyMark::of("key"),
+            },
             key,
             clock: self.clock.clone(),
             answers: AtomicBool::new(answers),
@@ -537,6 +541,7 @@ impl Ended {
 /// A connection that keeps what it is given.
 pub(crate) struct FakeLink {
     id: IdentityId,
+    admission: Admission,
     pub(crate) key: IdentityKey,
     clock: Arc<ManualClock>,
     answers: AtomicBool,
@@ -644,6 +649,10 @@ impl Link for FakeLink {
         &self.id
     }
 
+    fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
     fn takes_calls(&self) -> bool {
         true
     }
@@ -736,6 +745,7 @@ pub(crate) fn request(
         operation,
         start,
         window_seconds: WINDOW_SECONDS,
+        creator: None,
     }
 }
 

@@ -142,7 +142,7 @@ async fn live(bench: &Bench, world: &mut World) -> Result<(), StoreError> {
             let now = world.now();
             let plan = world.plan();
             store
-                .job_insert(id.clone(), plan, now, AcceptRules::default())
+                .job_insert(id.clone(), plan, None, now, AcceptRules::default())
                 .await?;
             world.is_accepted = true;
             continue;

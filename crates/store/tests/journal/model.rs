@@ -295,7 +295,7 @@ async fn perform(
                 _ => method_plan(),
             };
             let id = job_id(&format!("j{job}"));
-            let insert = store.job_insert(id, plan, now, AcceptRules::default());
+            let insert = store.job_insert(id, plan, None, now, AcceptRules::default());
             insert.await.map(drop)
         }
         Op::Start(job, _) => {

@@ -1,5 +1,7 @@
 //! What the hub says about a job: the document, lists of it, and a row for each device.
 
+use std::fmt;
+
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -76,6 +78,52 @@ impl JobDocument {
             status_message: None,
             device_job_statistics: None,
             fanfare: Map::new(),
+        }
+    }
+}
+
+/// Who made a job: `createdBy` in the `fanfare` member of its document. compat: JOB-62
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CreatedBy {
+    /// Whoever held a key of a shared access policy.
+    Policy {
+        /// The policy's name.
+        policy: String,
+    },
+    /// Somebody an issuer of bearer tokens vouched for.
+    Token {
+        /// The issuer, as in the token's `iss`.
+        issuer: String,
+        /// Whom it named, as in the token's `sub`.
+        subject: String,
+        /// The application, when the token named one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        app: Option<String>,
+    },
+}
+
+impl CreatedBy {
+    /// Its place in a document's `fanfare` member.
+    pub const MEMBER: &'static str = "createdBy";
+
+    /// Reads it from a document's `fanfare` member; `None` where that does not say, or says it in a way this
+    /// version does not know.
+    pub fn of(fanfare: &Value) -> Option<Self> {
+        Self::deserialize(fanfare.get(Self::MEMBER)?).ok()
+    }
+}
+
+impl fmt::Display for CreatedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy { policy } => write!(f, "policy {policy}"),
+            Self::Token {
+                subject,
+                app: Some(app),
+                ..
+            } => write!(f, "token {subject} (app {app})"),
+            Self::Token { subject, .. } => write!(f, "token {subject}"),
         }
     }
 }

@@ -402,3 +402,35 @@ fn rows_of_other_hubs_are_readable() {
     assert!(read.outcome.device_method_response.is_none());
     assert_eq!(read.last_updated_date_time_utc, Timestamp::NEVER);
 }
+
+#[test]
+fn who_made_a_job_is_read_in_every_form() {
+    let token = |app: Option<&str>| CreatedBy::Token {
+        issuer: "https://issuer.test".to_owned(),
+        subject: "somebody".to_owned(),
+        app: app.map(str::to_owned),
+    };
+    let policy = CreatedBy::Policy {
+        policy: "service".to_owned(),
+    };
+    for (shown, who, text) in [
+        (json!({"policy": "service"}), policy, "policy service"),
+        (
+            json!({"issuer": "https://issuer.test", "subject": "somebody"}),
+            token(None),
+            "token somebody",
+        ),
+        (
+            json!({"issuer": "https://issuer.test", "subject": "somebody", "app": "tool"}),
+            token(Some("tool")),
+            "token somebody (app tool)",
+        ),
+    ] {
+        assert_eq!(serde_json::to_value(&who).unwrap(), shown);
+        assert_eq!(CreatedBy::of(&json!({"createdBy": shown})), Some(who.clone()));
+        assert_eq!(who.to_string(), text);
+    }
+    for unknown in [json!({}), json!({"createdBy": {"robot": 7}}), json!(null)] {
+        assert_eq!(CreatedBy::of(&unknown), None, "{unknown}");
+    }
+}

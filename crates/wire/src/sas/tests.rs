@@ -57,7 +57,7 @@ fn every_sdk_spelling_verifies() {
             hosts: &["localhost"],
             path: &[],
         };
-        assert_eq!(token.verify(&check), Ok(()), "{resource}");
+        assert!(token.verify(&check).is_ok(), "{resource}");
     }
 }
 
@@ -137,7 +137,7 @@ fn the_audience_is_a_prefix_by_segments() {
     ] {
         let token = SasToken {
             resource_raw: percent::encode(resource),
-            signature: Vec::new(),
+            signature: Vec::new().into(),
             expiry: 0,
             expiry_raw: "0".to_owned(),
             policy: None,
@@ -279,7 +279,7 @@ proptest! {
             hosts: &["hub.test"],
             path: &["devices", &id],
         };
-        prop_assert_eq!(token.verify(&check), Ok(()));
+        prop_assert_eq!(token.verify(&check), Ok(1));
     }
 
     #[test]

@@ -49,6 +49,12 @@ const IF_MATCH: Parameter = Parameter {
     schema: "Etag",
     meaning: "The etag that must still hold, with or without quotes; * for any.",
 };
+const IF_NONE_MATCH: Parameter = Parameter {
+    name: "If-None-Match",
+    place: "header",
+    schema: "Star",
+    meaning: "* when it must not be there yet.",
+};
 const TOP: Parameter = Parameter {
     name: "top",
     place: "query",
@@ -212,6 +218,35 @@ operations! {
     POST "/twins/{device}/modules/{module}/methods" Modules_InvokeMethod "Calls a method and waits for the answer."
         takes "MethodRequest" answers [ok("MethodAnswer")] refuses [404, 413, 429, 502, 504];
 
+    GET "/fanfare/v1/policies" Policy_GetPolicies "The shared access policies, without their keys."
+        answers [ok("[PolicyListed]")] refuses [429];
+    GET "/fanfare/v1/policies/{policy}" Policy_Get "One policy with its keys."
+        answers [ok("Policy")] refuses [404, 429];
+    PUT "/fanfare/v1/policies/{policy}" Policy_CreateOrUpdate
+        "Creates or changes a policy; keys that are not named stay, or are made." takes "PolicyRequest"
+        with [IF_MATCH, IF_NONE_MATCH] answers [ok("Policy")] refuses [403, 404, 409, 412, 413, 415, 429];
+    DELETE "/fanfare/v1/policies/{policy}" Policy_Delete "Deletes a policy, but not the last with all rights."
+        with [IF_MATCH] answers [NO_CONTENT] refuses [404, 412, 413, 415, 429];
+    POST "/fanfare/v1/policies/{policy}/rotate" Policy_Rotate
+        "Gives a policy one new key, or makes its keys change places." takes "RotateRequest"
+        with [IF_MATCH] answers [ok("Policy")] refuses [404, 412, 413, 415, 429];
+    GET "/fanfare/v1/authorities" Authority_GetAuthorities "The uploaded authorities, without their certificates."
+        answers [ok("[AuthorityListed]")] refuses [429];
+    GET "/fanfare/v1/authorities/{authority}" Authority_Get "One authority with its certificate."
+        answers [ok("Authority")] refuses [404, 429];
+    PUT "/fanfare/v1/authorities/{authority}" Authority_CreateOrUpdate
+        "Uploads an authority's certificate. It vouches for no device before somebody proves to have its key."
+        takes "AuthorityRequest" with [IF_MATCH, IF_NONE_MATCH] answers [ok("Authority")]
+        refuses [403, 404, 409, 412, 413, 415, 429];
+    DELETE "/fanfare/v1/authorities/{authority}" Authority_Delete
+        "Deletes an authority; devices that it alone vouches for are disconnected."
+        with [IF_MATCH] answers [NO_CONTENT] refuses [404, 412, 413, 415, 429];
+    POST "/fanfare/v1/authorities/{authority}/code" Authority_MakeVerificationCode
+        "Makes a new code for the proof that somebody has the authority's key."
+        with [IF_MATCH] answers [ok("AuthorityWithCode")] refuses [404, 412, 413, 415, 429];
+    POST "/fanfare/v1/authorities/{authority}/verify" Authority_Verify
+        "Takes the proof: a certificate that the authority's key signed, with the code as its common name."
+        takes "AuthorityRequest" with [IF_MATCH] answers [ok("Authority")] refuses [404, 412, 413, 415, 429];
     GET "/configurations" Configuration_GetConfigurations "The first configurations." with [TOP]
         answers [ok("[Configuration]")] refuses [429];
     GET "/configurations/{configuration}" Configuration_Get "One configuration with its metrics."

@@ -15,6 +15,8 @@ pub(super) fn all() -> Value {
         twins(),
         configurations(),
         transfers(),
+        policies(),
+        authorities(),
     ];
     let mut all = Map::new();
     for group in groups {
@@ -31,6 +33,8 @@ pub(super) fn id_of(part: &str) -> &'static str {
     match part {
         "device" | "module" => "IdentityId",
         "configuration" => "ConfigurationId",
+        "policy" => "PolicyName",
+        "authority" => "AuthorityName",
         _ => "JobId",
     }
 }
@@ -62,6 +66,9 @@ pub(super) fn example(body: &str) -> Option<Value> {
             "content": {"deviceContent": {"properties.desired.light": {"level": 3}}},
             "metrics": {"queries": {"floor": "SELECT deviceId FROM devices WHERE properties.desired.floor = 3"}},
         }),
+        "PolicyRequest" => json!({"rights": ["RegistryRead", "ServiceConnect"]}),
+        "AuthorityRequest" => json!({"certificate": EXAMPLE_AUTHORITY}),
+        "RotateRequest" => json!({"key": "secondary"}),
         "TransferJobRequest" => {
             json!({"type": "export", "outputBlobContainerUri": "file:monday"})
         }
@@ -74,6 +81,75 @@ pub(super) fn example(body: &str) -> Option<Value> {
         _ => return None,
     })
 }
+
+/// Ours. Keys are base64 of 16 to 64 bytes.
+fn policies() -> Value {
+    let right =
+        json!({"enum": ["RegistryRead", "RegistryWrite", "ServiceConnect", "DeviceConnect"]});
+    let rights = json!({"type": "array", "items": right});
+    let name = json!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"});
+    json!({
+        "PolicyName": name,
+        "Star": {"const": "*"},
+        "PolicyListed": record(&["name", "rights", "etag"], json!({
+            "name": text(), "rights": rights, "etag": text(),
+        })),
+        "Policy": record(&["name", "rights", "etag", "primaryKey", "secondaryKey"], json!({
+            "name": text(), "rights": rights, "etag": text(),
+            "primaryKey": text(), "secondaryKey": text(),
+        })),
+        "PolicyRequest": record(&["rights"], json!({
+            "name": optional_text(),
+            "rights": {"type": "array", "items": right, "minItems": 1},
+            "primaryKey": optional_text(),
+            "secondaryKey": optional_text(),
+        })),
+        "RotateRequest": record(&["key"], json!({
+            "key": {"enum": ["primary", "secondary", "swap"]},
+        })),
+    })
+}
+
+/// Ours. Certificates are PEM.
+fn authorities() -> Value {
+    let listed = json!({
+        "name": text(), "subject": text(), "thumbprint": text(), "thumbprintSha256": text(),
+        "expiry": time(), "isVerified": {"type": "boolean"}, "created": time(), "updated": time(),
+        "etag": text(),
+    });
+    let mut whole = listed.clone();
+    whole["certificate"] = text();
+    let mut with_code = whole.clone();
+    with_code["verificationCode"] = json!({"type": "string", "pattern": "^[0-9A-F]{48}$"});
+    let required = |members: &Value| {
+        let members = members.as_object().into_iter().flatten();
+        json!(members.map(|(name, _)| name).collect::<Vec<_>>())
+    };
+    let full = |members: Value| json!({"type": "object", "required": required(&members), "properties": members});
+    json!({
+        "AuthorityName": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "AuthorityListed": full(listed),
+        "Authority": full(whole),
+        "AuthorityWithCode": full(with_code),
+        "AuthorityRequest": record(&["certificate"], json!({
+            "name": optional_text(), "certificate": text(),
+        })),
+    })
+}
+
+/// An authority whose key nobody has.
+const EXAMPLE_AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBizCCATGgAwIBAgIUMttP+DUOxuX6fv0NhYhYaBg1EtQwCgYIKoZIzj0EAwIw\n\
+GjEYMBYGA1UEAwwPRXhhbXBsZSBkZXZpY2VzMCAXDTI2MTEyNDAyNTMwMFoYDzIx\n\
+MjYxMDMxMDI1MzAwWjAaMRgwFgYDVQQDDA9FeGFtcGxlIGRldmljZXMwWTATBgcq\n\
+hkjOPQIBBggqhkjOPQMBBwNCAASeA7f88hM0VUZ/ycU6dhDrEq4Wn+4pKktMJr5u\n\
+xuOTwHAgy9Sg58veA6lxkizqf7Vx09D6NuOlKYRd1ktYaCf5o1MwUTAdBgNVHQ4E\n\
+FgQUuj4vofRvgms/rlaFbLQJV+EmaJ4wHwYDVR0jBBgwFoAUuj4vofRvgms/rlaF\n\
+bLQJV+EmaJ4wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEA5XN5\n\
+zIiV4f9F591vxPGtiFTJ1tnM2Xg3kS1t78AT7QgCIB3amyGzus7mS1QGv0BmHRxp\n\
+nERW3rFOQFKOPRlq8YYw\n\
+-----END CERTIFICATE-----\n";
 
 fn of(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
@@ -428,6 +504,7 @@ fn transfers() -> Value {
             "includeConfigurations": {"type": "boolean"},
             "configurationsBlobName": text(),
             "failureReason": text(),
+            "fanfare": {"type": "object"},
         })),
     })
 }

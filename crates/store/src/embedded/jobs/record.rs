@@ -1,6 +1,7 @@
-//! The stored shape of a job's plan, which never changes once the job is accepted.
+//! The stored shape of a job's plan and of who made it, which never change once the job is accepted.
 
 use fanfare_hub::{
+    access::Actor,
     ids::{MethodName, Space},
     jobs::job::{ConditionText, JobPlan, MethodOperation, Operation, TwinOperation},
     json::JsonText,
@@ -10,9 +11,13 @@ use fanfare_hub::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::record::{corrupt, open_value, seal_value};
+use crate::{
+    embedded::actor::ActorRecord,
+    record::{self, corrupt, open_value, seal_value},
+};
 
-const VERSION: u8 = 1;
+/// The creator came with version 2: its content is that of version 1 with the creator behind it.
+const VERSION: u8 = 2;
 
 /// A plan without its condition, which may be large and is stored beside it.
 #[derive(Serialize, Deserialize)]
@@ -70,13 +75,18 @@ impl PlanRecord {
     }
 
     /// Bytes to store.
-    pub(super) fn seal(&self) -> Vec<u8> {
-        seal_value(VERSION, self)
+    pub(super) fn seal(&self, creator: Option<&Actor>) -> Vec<u8> {
+        seal_value(VERSION, &(self, creator.map(ActorRecord::new)))
     }
 
-    /// What [`Self::seal`] made.
-    pub(super) fn open(record: &[u8]) -> Result<Self, StoreError> {
-        open_value("job plan", VERSION, record)
+    /// What [`Self::seal`] made. Jobs from before version 2 have no creator.
+    pub(super) fn open(bytes: &[u8]) -> Result<(Self, Option<Actor>), StoreError> {
+        const WHAT: &str = "job plan";
+        let (plan, creator): (Self, Option<ActorRecord>) = match record::open(WHAT, bytes)?.0 {
+            1 => (open_value(WHAT, 1, bytes)?, None),
+            _ => open_value(WHAT, VERSION, bytes)?,
+        };
+        Ok((plan, creator.map(ActorRecord::into_actor)))
     }
 
     pub(super) fn into_plan(self, condition: ConditionText) -> Result<JobPlan, StoreError> {
@@ -160,10 +170,24 @@ mod tests {
 
     const METHOD: &[u8] = include_bytes!("../../../tests/golden/job-plan-method-v1.bin");
     const TWIN: &[u8] = include_bytes!("../../../tests/golden/job-plan-twin-v1.bin");
+    const METHOD_V2: &[u8] = include_bytes!("../../../tests/golden/job-plan-method-v2.bin");
+    const TWIN_V2: &[u8] = include_bytes!("../../../tests/golden/job-plan-twin-v2.bin");
     const CONDITION: &str = "tags.building = '43'";
 
     fn json_text(text: &str) -> JsonText {
         JsonText::parse(text.as_bytes()).unwrap()
+    }
+
+    fn golden_policy() -> Actor {
+        Actor::Policy("registryReadWrite".into())
+    }
+
+    fn golden_token() -> Actor {
+        Actor::Token {
+            issuer: "https://login.example/tenant".into(),
+            subject: "b5f2c6a0".into(),
+            app: Some("1a2b3c".into()),
+        }
     }
 
     fn golden_method() -> JobPlan {
@@ -200,16 +224,24 @@ mod tests {
     #[test]
     fn version_1_loads() {
         for (record, expected) in [(METHOD, golden_method()), (TWIN, golden_twin())] {
-            let plan = PlanRecord::open(record)
-                .unwrap()
-                .into_plan(CONDITION.into());
-            assert_eq!(plan.unwrap(), expected);
+            let (plan, creator) = PlanRecord::open(record).unwrap();
+            assert_eq!(plan.into_plan(CONDITION.into()).unwrap(), expected);
+            assert_eq!(creator, None);
         }
     }
 
     #[test]
-    fn version_1_is_what_is_written() {
-        assert!(PlanRecord::new(&golden_method()).seal() == METHOD);
-        assert!(PlanRecord::new(&golden_twin()).seal() == TWIN);
+    fn version_2_loads_and_is_what_is_written() {
+        for (record, expected, creator) in [
+            (METHOD_V2, golden_method(), Some(golden_token())),
+            (TWIN_V2, golden_twin(), Some(golden_policy())),
+        ] {
+            assert!(PlanRecord::new(&expected).seal(creator.as_ref()) == record);
+            let (plan, read) = PlanRecord::open(record).unwrap();
+            assert_eq!(plan.into_plan(CONDITION.into()).unwrap(), expected);
+            assert_eq!(read, creator);
+        }
+        let nobody = PlanRecord::new(&golden_twin()).seal(None);
+        assert_eq!(PlanRecord::open(&nobody).unwrap().1, None);
     }
 }

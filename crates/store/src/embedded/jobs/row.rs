@@ -104,13 +104,14 @@ pub(in crate::embedded) fn read_job(row: &Row<'_>) -> Result<LoadedJob, StoreErr
         row.get(16).map_err(unavailable)?,
         row.get(17).map_err(unavailable)?,
     );
-    let plan: PlanRecord = PlanRecord::open(&record)?;
+    let (plan, creator) = PlanRecord::open(&record)?;
     let (sealed, canceled, ended) = (time(4)?, time(5)?, time(6)?);
     let reason: Option<String> = row.get(7).map_err(unavailable)?;
     let job = Job {
         id: JobId::parse(&id).map_err(|_| corrupt("job", "has an impossible id"))?,
         number: JobNumber(row.get(0).map_err(unavailable)?),
         plan: plan.into_plan(condition)?,
+        creator,
         created: Timestamp(row.get(3).map_err(unavailable)?),
         state: state_of(state, sealed, canceled, ended, reason)
             .ok_or_else(|| corrupt("job", "is in an impossible state"))?,

@@ -1,6 +1,8 @@
 //! The stored shape of a registry entry's settings.
 //!
-//! Names, generation, etag and status are columns; this record holds the rest.
+//! Names, generation, etag and status are columns; this record holds the rest. Where a store's keys are
+//! encrypted, both keys of an identity are sealed together for the row they lie in ([`Owner`]); they are opened
+//! only for a reader that asks for keys. Plain keys are then nobody's.
 
 use std::fmt;
 
@@ -10,12 +12,18 @@ use fanfare_hub::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use crate::record;
+use crate::{
+    record::{self, corrupt},
+    vault::Vault,
+};
 
 const WHAT: &str = "an identity record";
 const V1: u8 = 1;
 const V2: u8 = 2;
+/// Version 2 with keys that are sealed.
+const V3: u8 = 3;
 
 /// Version 2, in postcard: version 1 and who looks after a module. Never change it: a new shape is a new
 /// version.
@@ -56,12 +64,12 @@ impl From<IdentityRecordV1> for IdentityRecord {
     }
 }
 
-/// Never printed: it holds plain keys.
+/// Never printed: it may hold plain keys.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum AuthenticationRecord {
     Sas {
-        primary: String,
-        secondary: String,
+        primary: Zeroizing<String>,
+        secondary: Zeroizing<String>,
     },
     SelfSigned {
         primary: Option<String>,
@@ -69,6 +77,25 @@ pub(crate) enum AuthenticationRecord {
     },
     CertificateAuthority,
     None,
+    /// Only in version 3: both keys, in postcard, sealed for the row's owner.
+    SealedSas(Vec<u8>),
+}
+
+/// The row a record lies in; keys that are sealed for one do not open in another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) row: i64,
+    pub(crate) generation: u64,
+    pub(crate) device_id: &'a str,
+    pub(crate) module_id: &'a str,
+}
+
+impl Owner<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        let (device, module) = (self.device_id, self.module_id);
+        postcard::to_stdvec(&("identity keys", self.row, self.generation, device, module))
+            .expect("numbers and texts can be written")
+    }
 }
 
 impl fmt::Debug for AuthenticationRecord {
@@ -91,20 +118,81 @@ impl IdentityRecord {
         }
     }
 
-    /// Reads stored bytes of either version.
+    /// Reads stored bytes of any version; keys that are encrypted stay so.
     pub(crate) fn open(bytes: &[u8]) -> Result<Self, StoreError> {
         match bytes.first() {
             Some(&V1) => record::open_value::<IdentityRecordV1>(WHAT, V1, bytes).map(Self::from),
+            Some(&V3) => record::open_value(WHAT, V3, bytes),
             _ => record::open_value(WHAT, V2, bytes),
         }
     }
 
     /// Bytes to store.
     pub(crate) fn seal(&self) -> Vec<u8> {
-        record::seal_value(V2, self)
+        match self.authentication {
+            AuthenticationRecord::SealedSas(_) => record::seal_value(V3, self),
+            _ => record::seal_value(V2, self),
+        }
     }
 
-    /// The settings; the status comes from its column.
+    /// With its keys encrypted, where this vault does that.
+    pub(crate) fn encrypted(mut self, vault: &Vault, owner: &Owner<'_>) -> Self {
+        if let AuthenticationRecord::Sas { primary, secondary } = &self.authentication {
+            let both = postcard::to_stdvec(&(&**primary, &**secondary)).map(Zeroizing::new);
+            let both = both.expect("texts can be written");
+            if let Some(sealed) = vault.seal(&owner.bytes(), &both) {
+                self.authentication = AuthenticationRecord::SealedSas(sealed);
+            }
+        }
+        self
+    }
+
+    /// With its keys as they are. Where keys are encrypted, those that are not were put there by somebody
+    /// else, and are refused.
+    pub(crate) fn decrypted(
+        mut self,
+        vault: &Vault,
+        owner: &Owner<'_>,
+    ) -> Result<Self, StoreError> {
+        match &self.authentication {
+            AuthenticationRecord::SealedSas(sealed) => {
+                let both = vault
+                    .open(&owner.bytes(), sealed)
+                    .map_err(|refused| corrupt(WHAT, &refused.to_string()))?;
+                let (primary, secondary): (&str, &str) = postcard::from_bytes(&both)
+                    .map_err(|_| corrupt(WHAT, "holds keys that are none"))?;
+                self.authentication = AuthenticationRecord::Sas {
+                    primary: Zeroizing::new(primary.to_owned()),
+                    secondary: Zeroizing::new(secondary.to_owned()),
+                };
+                Ok(self)
+            }
+            AuthenticationRecord::Sas { .. } if vault.is_sealing() => Err(corrupt(
+                WHAT,
+                "has plain keys in a store that encrypts them",
+            )),
+            _ => Ok(self),
+        }
+    }
+
+    /// Whether it holds keys, and whether they are encrypted.
+    pub(crate) fn has_keys(&self) -> Option<bool> {
+        match self.authentication {
+            AuthenticationRecord::Sas { .. } => Some(false),
+            AuthenticationRecord::SealedSas(_) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Without its keys: they show as withheld.
+    pub(crate) fn without_keys(mut self) -> Self {
+        if self.has_keys().is_some() {
+            self.authentication = AuthenticationRecord::SealedSas(Vec::new());
+        }
+        self
+    }
+
+    /// The settings; the status comes from its column. Keys that are still encrypted show as withheld.
     pub(crate) fn into_settings(self, status: Status) -> IdentitySettings {
         IdentitySettings {
             status,
@@ -122,8 +210,8 @@ impl From<&Authentication> for AuthenticationRecord {
     fn from(authentication: &Authentication) -> Self {
         match authentication {
             Authentication::Sas { primary, secondary } => Self::Sas {
-                primary: primary.expose().to_owned(),
-                secondary: secondary.expose().to_owned(),
+                primary: Zeroizing::new(primary.expose().to_owned()),
+                secondary: Zeroizing::new(secondary.expose().to_owned()),
             },
             Authentication::SelfSigned { primary, secondary } => Self::SelfSigned {
                 primary: primary.clone(),
@@ -145,6 +233,10 @@ impl From<AuthenticationRecord> for Authentication {
             AuthenticationRecord::SelfSigned { primary, secondary } => {
                 Self::SelfSigned { primary, secondary }
             }
+            AuthenticationRecord::SealedSas(_) => Self::Sas {
+                primary: SymmetricKey::withheld(),
+                secondary: SymmetricKey::withheld(),
+            },
             AuthenticationRecord::CertificateAuthority => Self::CertificateAuthority,
             AuthenticationRecord::None => Self::None,
         }
@@ -157,6 +249,7 @@ mod tests {
 
     const GOLDEN_V1: &[u8] = include_bytes!("../../../tests/golden/identity-v1.bin");
     const GOLDEN_V2: &[u8] = include_bytes!("../../../tests/golden/identity-v2.bin");
+    const GOLDEN_V3: &[u8] = include_bytes!("../../../tests/golden/identity-v3.bin");
 
     fn edge_device() -> IdentitySettings {
         IdentitySettings {
@@ -201,6 +294,20 @@ mod tests {
             edge_module()
         );
         assert_eq!(record.seal(), GOLDEN_V2);
+    }
+
+    #[test]
+    fn version_3_loads_and_is_what_we_write_of_encrypted_keys() {
+        let record = IdentityRecord::open(GOLDEN_V3).unwrap();
+        let sealed = AuthenticationRecord::SealedSas(b"sealed keys of gold".to_vec());
+        assert!(record.authentication == sealed);
+        assert_eq!(record.seal(), GOLDEN_V3);
+        let withheld = Authentication::Sas {
+            primary: SymmetricKey::withheld(),
+            secondary: SymmetricKey::withheld(),
+        };
+        let settings = record.into_settings(Status::Disabled);
+        assert_eq!(settings.authentication, withheld);
     }
 
     #[test]

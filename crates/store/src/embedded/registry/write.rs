@@ -18,7 +18,10 @@ use fanfare_hub::{
 };
 use rusqlite::Connection;
 
-use super::{CountChange, read_identity, record::IdentityRecord};
+use super::{
+    CountChange, read_entry, read_identity,
+    record::{IdentityRecord, Owner},
+};
 use crate::embedded::{
     core::{Writer, next_number, unavailable},
     rows::{identity_key, module_column, row_key},
@@ -123,17 +126,18 @@ struct Put {
 
 impl Put {
     fn write(self, writer: &Writer<'_>, precondition: Precondition) -> Result<Written, StoreError> {
-        let before = read_identity(writer.db, &self.id)?;
+        let before = read_identity(writer.db, writer.vault, &self.id)?;
         if let Err(refused) = check(&self.id, before.as_ref(), precondition) {
             return Ok(Err(refused));
         }
         match before {
             Some(before) => self.change(writer, before),
-            None => self.create(writer.db),
+            None => self.create(writer),
         }
     }
 
-    fn create(mut self, db: &Connection) -> Result<Written, StoreError> {
+    fn create(mut self, writer: &Writer<'_>) -> Result<Written, StoreError> {
+        let db = writer.db;
         if let Err(refused) = check_modules(db, &self.id, usize::from(self.id.module.is_some()))? {
             return Ok(Err(refused));
         }
@@ -155,8 +159,8 @@ impl Put {
                 &mut self.settings,
             );
         }
-        let identity = insert(db, self.id, self.settings, generation, &document)?;
-        add_modules(db, &identity.id.device, self.modules, self.at)?;
+        let identity = insert(writer, self.id, self.settings, generation, &document)?;
+        add_modules(writer, &identity.id.device, self.modules, self.at)?;
         Ok(Ok(IdentityWritten::Put {
             identity: Box::new(identity),
             before: None,
@@ -208,8 +212,8 @@ impl Put {
             settings,
             ..before.clone()
         };
-        update(db, &identity)?;
-        add_modules(db, &identity.id.device, missing, self.at)?;
+        update(writer, &identity)?;
+        add_modules(writer, &identity.id.device, missing, self.at)?;
         let is_disabled = identity.settings.status == Status::Disabled;
         let shut_out = match is_disabled && identity.id.module.is_none() {
             true => module_keys(db, &identity.id.device)?,
@@ -254,7 +258,7 @@ fn is_scope_of_edge_device(
     let Some(device) = device else {
         return Ok(false);
     };
-    let parent = read_identity(db, &IdentityId::device(device))?;
+    let parent = read_entry(db, &IdentityId::device(device))?;
     Ok(parent.is_some_and(|parent| {
         parent.settings.edge && parent.settings.device_scope == settings.device_scope
     }))
@@ -270,7 +274,7 @@ fn check_modules(
         return Ok(Ok(()));
     }
     let device = IdentityId::device(id.device.clone());
-    if read_identity(db, &device)?.is_none() {
+    if read_entry(db, &device)?.is_none() {
         return Ok(Err(IdentityError::Absent(device)));
     }
     if module_keys(db, &id.device)?.len() + more > limits::DEVICE_MODULES_MAX {
@@ -287,7 +291,7 @@ fn missing_modules(
 ) -> Result<Vec<OwnModule>, StoreError> {
     let mut missing = Vec::new();
     for module in modules {
-        if read_identity(db, &on(device, &module))?.is_none() {
+        if read_entry(db, &on(device, &module))?.is_none() {
             missing.push(module);
         }
     }
@@ -296,15 +300,21 @@ fn missing_modules(
 
 /// Creates modules with empty twins; none of them is there.
 fn add_modules(
-    db: &Connection,
+    writer: &Writer<'_>,
     device: &DeviceId,
     modules: Vec<OwnModule>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     for module in modules {
         let id = on(device, &module);
-        let generation = next_version(db)?;
-        insert(db, id, module.settings, generation, &TwinDocument::new(at))?;
+        let generation = next_version(writer.db)?;
+        insert(
+            writer,
+            id,
+            module.settings,
+            generation,
+            &TwinDocument::new(at),
+        )?;
     }
     Ok(())
 }
@@ -322,7 +332,7 @@ const INSERT_IDENTITY: &str = "INSERT INTO identity
 
 /// Writes a new entry and its twin.
 fn insert(
-    db: &Connection,
+    writer: &Writer<'_>,
     id: IdentityId,
     settings: IdentitySettings,
     generation: u64,
@@ -331,7 +341,7 @@ fn insert(
     let identity = Identity {
         key: IdentityKey {
             space: id.space(),
-            ordinal: next_ordinal(db, id.space())?,
+            ordinal: next_ordinal(writer.db, id.space())?,
         },
         generation: Generation(generation),
         etag: Etag(generation),
@@ -346,26 +356,44 @@ fn insert(
         identity.generation.0 as i64,
         identity.etag.0 as i64,
         identity.settings.status == Status::Enabled,
-        IdentityRecord::new(&identity.settings, identity.status_updated).seal(),
+        record_of(writer, &identity),
     );
-    let mut insert = db.prepare_cached(INSERT_IDENTITY).map_err(unavailable)?;
+    let mut insert = writer
+        .db
+        .prepare_cached(INSERT_IDENTITY)
+        .map_err(unavailable)?;
     insert.execute(columns).map_err(unavailable)?;
-    create_row(db, row_key(identity.key), document)?;
+    create_row(writer.db, row_key(identity.key), document)?;
     Ok(identity)
+}
+
+/// The bytes of the column `record`.
+fn record_of(writer: &Writer<'_>, identity: &Identity) -> Vec<u8> {
+    let owner = Owner {
+        row: row_key(identity.key),
+        generation: identity.generation.0,
+        device_id: identity.id.device.as_str(),
+        module_id: module_column(&identity.id),
+    };
+    IdentityRecord::new(&identity.settings, identity.status_updated)
+        .encrypted(writer.vault, &owner)
+        .seal()
 }
 
 const UPDATE_IDENTITY: &str =
     "UPDATE identity SET etag = ?2, enabled = ?3, record = ?4 WHERE key = ?1";
 
-fn update(db: &Connection, identity: &Identity) -> Result<(), StoreError> {
-    let mut update = db.prepare_cached(UPDATE_IDENTITY).map_err(unavailable)?;
-    let record = IdentityRecord::new(&identity.settings, identity.status_updated).seal();
+fn update(writer: &Writer<'_>, identity: &Identity) -> Result<(), StoreError> {
+    let mut update = writer
+        .db
+        .prepare_cached(UPDATE_IDENTITY)
+        .map_err(unavailable)?;
     let is_enabled = identity.settings.status == Status::Enabled;
     let columns = (
         row_key(identity.key),
         identity.etag.0 as i64,
         is_enabled,
-        record,
+        record_of(writer, identity),
     );
     update.execute(columns).map(drop).map_err(unavailable)
 }
@@ -390,7 +418,7 @@ fn delete(
     id: IdentityId,
     precondition: Precondition,
 ) -> Result<Written, StoreError> {
-    let Some(before) = read_identity(db, &id)? else {
+    let Some(before) = read_entry(db, &id)? else {
         return Ok(Err(IdentityError::Absent(id)));
     };
     if let Err(refused) = check(&id, Some(&before), precondition) {
@@ -400,7 +428,7 @@ fn delete(
         None => module_keys(db, &id.device)?,
         Some(module) => {
             let device = IdentityId::device(id.device.clone());
-            let device = read_identity(db, &device)?;
+            let device = read_entry(db, &device)?;
             if is_edge_module(module) && device.is_some_and(|device| device.settings.edge) {
                 return Ok(Err(IdentityError::EdgeModule(id)));
             }
@@ -450,8 +478,13 @@ fn delete_rows(db: &Connection, key: i64) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::embedded::core::{Core, MIGRATIONS};
+    use crate::{
+        embedded::core::{Core, MIGRATIONS},
+        vault::Vault,
+    };
 
     #[test]
     fn etags_of_an_older_store_are_not_drawn_again() {
@@ -467,7 +500,7 @@ mod tests {
         .unwrap();
         drop(old);
         for next in 701..703 {
-            drop(Core::open(&path).unwrap());
+            drop(Core::open(&path, Arc::new(Vault::plain())).unwrap());
             let db = Connection::open(&path).unwrap();
             assert_eq!(next_version(&db).unwrap(), next);
         }

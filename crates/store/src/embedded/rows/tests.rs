@@ -67,7 +67,7 @@ fn with_row(db: &Connection, look: impl FnOnce(&StoredRow<'_>)) {
     let mut select = db.prepare(SELECT).unwrap();
     let mut rows = select.query([]).unwrap();
     let row = rows.next().unwrap().expect("one row was written");
-    look(&StoredRow::new(db, row).unwrap());
+    look(&StoredRow::new(db, &Vault::plain(), row).unwrap());
 }
 
 fn settings(authentication: Authentication) -> IdentitySettings {
@@ -227,7 +227,7 @@ fn check_all_paths(document: &TwinDocument) {
             assert_eq!(plain(&row.value(&path)), expected, "{path}");
         }
         assert!(row.fault().is_none());
-        let twin = row.twin().unwrap();
+        let twin = row.twin(Keys::Shown).unwrap();
         assert_eq!(&twin.document, document);
         assert_eq!(twin.last_activity, T2);
         assert_eq!(twin.identity.key, row.key());
@@ -379,7 +379,7 @@ fn what_cannot_be_read_is_a_fault_and_not_an_answer() {
                 "{column}"
             );
             assert!(
-                matches!(row.twin(), Err(StoreError::Corrupt(_))),
+                matches!(row.twin(Keys::Shown), Err(StoreError::Corrupt(_))),
                 "{column}"
             );
             looked.set(true);
@@ -392,7 +392,7 @@ fn what_cannot_be_read_is_a_fault_and_not_an_answer() {
     let mut rows = select.query([]).unwrap();
     let row = rows.next().unwrap().expect("one row was written");
     assert!(matches!(
-        StoredRow::new(&db, row),
+        StoredRow::new(&db, &Vault::plain(), row),
         Err(StoreError::Corrupt(_))
     ));
 }

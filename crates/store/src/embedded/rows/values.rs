@@ -14,14 +14,14 @@ use crate::embedded::registry::record::{AuthenticationRecord, IdentityRecord};
 
 /// The value of a field that is in the record of an identity's settings.
 pub(super) fn settings_field(settings: &IdentityRecord, field: RootField) -> Value<'_> {
-    use AuthenticationRecord::{CertificateAuthority, None as Nothing, Sas, SelfSigned};
+    use AuthenticationRecord::{CertificateAuthority, None as Nothing, Sas, SealedSas, SelfSigned};
     let (primary, secondary) = match &settings.authentication {
         SelfSigned { primary, secondary } => (primary.as_deref(), secondary.as_deref()),
-        Sas { .. } | CertificateAuthority | Nothing => (None, None),
+        Sas { .. } | SealedSas(_) | CertificateAuthority | Nothing => (None, None),
     };
     match field {
         RootField::AuthenticationType => Value::str(match &settings.authentication {
-            Sas { .. } => "sas",
+            Sas { .. } | SealedSas(_) => "sas",
             SelfSigned { .. } => "selfSigned",
             CertificateAuthority => "certificateAuthority",
             Nothing => "none",

@@ -8,14 +8,25 @@ use fanfare_hub::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::record::{self, corrupt};
+use crate::{
+    embedded::actor::ActorRecord,
+    record::{self, corrupt},
+};
 
 const WHAT: &str = "an import or export request";
-const VERSION: u8 = 1;
+/// The creator came with version 2: its content is that of version 1 with the creator behind it.
+const VERSION: u8 = 2;
 
-/// Version 1, in postcard. Never change it: a new shape is a new version.
+/// Version 2, in postcard. Never change it: a new shape is a new version.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct RequestRecord {
+    work: WorkRecord,
+    creator: Option<ActorRecord>,
+}
+
+/// Version 1.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+struct WorkRecord {
     direction: DirectionRecord,
     authentication: Option<AuthenticationRecord>,
     configurations: Option<String>,
@@ -46,7 +57,7 @@ impl RequestRecord {
     pub(super) fn new(request: &TransferRequest) -> Self {
         let text = |uri: &ContainerUri| uri.expose().to_owned();
         let name = |blob: &BlobName| blob.as_str().to_owned();
-        Self {
+        let work = WorkRecord {
             direction: match &request.direction {
                 Direction::Export {
                     output,
@@ -72,12 +83,22 @@ impl RequestRecord {
                 StorageAuthentication::Identity => AuthenticationRecord::Identity,
             }),
             configurations: request.configurations.as_ref().map(name),
+        };
+        Self {
+            work,
+            creator: request.creator.as_ref().map(ActorRecord::new),
         }
     }
 
     /// Reads stored bytes.
     pub(super) fn open(bytes: &[u8]) -> Result<Self, StoreError> {
-        record::open_value(WHAT, VERSION, bytes)
+        match record::open(WHAT, bytes)?.0 {
+            1 => Ok(Self {
+                work: record::open_value(WHAT, 1, bytes)?,
+                creator: None,
+            }),
+            _ => record::open_value(WHAT, VERSION, bytes),
+        }
     }
 
     /// Bytes to store.
@@ -92,7 +113,7 @@ impl RequestRecord {
             BlobName::parse(&text).map_err(|_| corrupt(WHAT, "names a blob that cannot be"))
         };
         Ok(TransferRequest {
-            direction: match self.direction {
+            direction: match self.work.direction {
                 DirectionRecord::Export {
                     output,
                     blob,
@@ -112,20 +133,24 @@ impl RequestRecord {
                     output: uri(output),
                 },
             },
-            authentication: self.authentication.map(|way| match way {
+            authentication: self.work.authentication.map(|way| match way {
                 AuthenticationRecord::Key => StorageAuthentication::Key,
                 AuthenticationRecord::Identity => StorageAuthentication::Identity,
             }),
-            configurations: self.configurations.map(name).transpose()?,
+            configurations: self.work.configurations.map(name).transpose()?,
+            creator: self.creator.map(ActorRecord::into_actor),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fanfare_hub::access::Actor;
+
     use super::*;
 
     const GOLDEN_V1: &[u8] = include_bytes!("../../../tests/golden/transfer-v1.bin");
+    const GOLDEN_V2: &[u8] = include_bytes!("../../../tests/golden/transfer-v2.bin");
 
     fn import() -> TransferRequest {
         TransferRequest {
@@ -136,14 +161,26 @@ mod tests {
             },
             authentication: Some(StorageAuthentication::Key),
             configurations: Some(BlobName::configurations()),
+            creator: None,
         }
     }
 
     #[test]
-    fn version_1_still_loads_and_is_what_we_write() {
+    fn version_1_still_loads() {
         let record = RequestRecord::open(GOLDEN_V1).unwrap();
-        assert!(record.clone().into_request().unwrap() == import());
-        assert_eq!(record.seal(), GOLDEN_V1);
+        assert!(record.into_request().unwrap() == import());
+    }
+
+    #[test]
+    fn version_2_loads_and_is_what_we_write() {
+        let record = RequestRecord::open(GOLDEN_V2).unwrap();
+        let expected = TransferRequest {
+            creator: Some(Actor::Policy("registryReadWrite".into())),
+            ..import()
+        };
+        assert!(record.clone().into_request().unwrap() == expected);
+        assert_eq!(record.seal(), GOLDEN_V2);
+        assert_eq!(RequestRecord::new(&expected).seal(), GOLDEN_V2);
     }
 
     #[test]
@@ -156,6 +193,7 @@ mod tests {
             },
             authentication: Some(StorageAuthentication::Identity),
             configurations: None,
+            creator: None,
         };
         let bytes = RequestRecord::new(&export).seal();
         let read = RequestRecord::open(&bytes).unwrap().into_request().unwrap();
@@ -165,7 +203,7 @@ mod tests {
     #[test]
     fn a_name_that_leads_elsewhere_is_refused() {
         let mut record = RequestRecord::new(&import());
-        record.configurations = Some("../escape".into());
+        record.work.configurations = Some("../escape".into());
         assert!(record.into_request().is_err());
     }
 }

@@ -111,6 +111,7 @@ impl Player<'_> {
                 Err(_) => second(0),
             }),
             window_seconds: plan.window_seconds,
+            creator: None,
         };
         let scheduled = self.rig().hub.jobs.schedule(request.clone()).await;
         let told = match &scheduled {
