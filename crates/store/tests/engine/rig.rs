@@ -563,6 +563,7 @@ struct LinkState {
     told: Option<u64>,
     cut: Vec<CutReason>,
     closed: bool,
+    tried_in_vain: usize,
 }
 
 /// An answer that a device gave.
@@ -638,6 +639,11 @@ impl FakeLink {
         self.state().closed = true;
     }
 
+    /// How many calls met it closed.
+    pub(crate) fn tried_in_vain(&self) -> usize {
+        self.state().tried_in_vain
+    }
+
     /// What was told goes no further than this.
     pub(crate) fn forget_told(&self, told: u64) {
         self.state().told = Some(told);
@@ -660,6 +666,7 @@ impl Link for FakeLink {
     fn call(&self, call: CallId, template: &CallTemplate) -> Delivery {
         let mut state = self.state();
         if state.closed {
+            state.tried_in_vain += 1;
             return Delivery::Closed;
         }
         state.calls.push((call, template.name.to_string()));
