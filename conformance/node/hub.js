@@ -24,6 +24,8 @@ class Hub {
     this.root = fs.mkdtempSync(path.join(os.tmpdir(), `fanfare-conformance-${address}-`));
     // Not there yet: the first start makes its own data folder.
     this.dataDir = path.join(this.root, 'data');
+    // Flags of `fanfare serve` besides those that every hub has.
+    this.flags = [];
     this.output = '';
     this.child = null;
     this.exited = null;
@@ -34,12 +36,16 @@ class Hub {
     return path.join(this.dataDir, 'ca.pem');
   }
 
-  /** Starts the process and resolves when `GET /health/ready` says 200; rejects if it ends first or takes 30 s. */
-  async start() {
+  /**
+   * Starts the process and resolves when `GET /health/ready` says 200; rejects if it ends first or takes 30 s.
+   * The flags are those of the last time unless others are given.
+   */
+  async start(flags = this.flags) {
+    this.flags = flags;
     if (this.child) throw new Error('the hub is already running');
     const child = spawn(
       this.binary,
-      ['serve', '--data-dir', this.dataDir, '--bind', this.address, '--host-name', this.address],
+      ['serve', '--data-dir', this.dataDir, '--bind', this.address, '--host-name', this.address, ...flags],
       { env: hubEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] },
     );
     this.child = child;
@@ -103,9 +109,9 @@ class Hub {
     await this.release('SIGKILL').exited;
   }
 
-  async restart() {
+  async restart(flags) {
     const tookMs = await this.stop();
-    await this.start();
+    await this.start(flags);
     return tookMs;
   }
 
@@ -120,13 +126,23 @@ class Hub {
   /** What `fanfare connection-string` prints for a policy (`{policy}`) or a device (`{device}`). */
   connectionString({ policy, device }) {
     const who = policy ? ['--policy', policy] : ['--device', device];
+    return this.printed(['connection-string', ...who]);
+  }
+
+  /** What `fanfare sas` prints for these flags: a token. */
+  sas(flags) {
+    return this.printed(['sas', ...flags]);
+  }
+
+  /** What a verb prints that works on the data folder. */
+  printed(words) {
     return new Promise((resolve, reject) => {
       execFile(
         this.binary,
-        ['connection-string', ...who, '--data-dir', this.dataDir],
-        { env: hubEnvironment(), timeout: 20_000 },
+        [...words, '--data-dir', this.dataDir],
+        { env: hubEnvironment(), timeout: 60_000 },
         (error, stdout, stderr) => {
-          if (error) reject(new Error(`fanfare connection-string ${who.join(' ')} failed: ${error.message}\n${stderr}`));
+          if (error) reject(new Error(`fanfare ${words.join(' ')} failed: ${error.message}\n${stderr}`));
           else resolve(stdout.trim());
         },
       );

@@ -37,11 +37,14 @@ const hub = {
   ca: () => fs.readFileSync(`${process.env.FANFARE_DATA}/ca.pem`, 'utf8'),
   connectionString: (policy) => ask('connectionString', { policy }),
   deviceConnectionString: (device) => ask('connectionString', { device }),
+  /** The token that `fanfare sas` prints for these flags. */
+  sas: (...flags) => ask('sas', flags),
   serveTwice: () => ask('serveTwice'),
-  start: () => ask('start'),
+  /** Like `restart`, with these flags besides the usual ones, or those of the last time. */
+  start: (flags) => ask('start', flags),
   stop: () => ask('stop'),
   kill9: () => ask('kill9'),
-  restart: () => ask('restart'),
+  restart: (flags) => ask('restart', flags),
 };
 
 module.exports = { hub };

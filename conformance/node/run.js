@@ -12,9 +12,10 @@ const { install } = require('./install');
 const TESTS = path.join(__dirname, 'tests');
 const FIRST_ADDRESS = 20;
 const FILES_AT_A_TIME = Number(process.env.FANFARE_CONFORMANCE_PARALLEL ?? 2);
-const FILE_MS_MAX = 180_000;
+// `entra` waits a minute for the hub to ask an issuer for keys; a busy machine makes the rest of a file slow.
+const FILE_MS_MAX = 300_000;
 // Started first, because they wait the longest for deadlines and time-outs.
-const SLOW_FIRST = ['durability', 'job_window', 'device'];
+const SLOW_FIRST = ['entra', 'durability', 'job_window', 'device'];
 
 async function main() {
   const binary = process.env.FANFARE_BIN;
@@ -114,7 +115,7 @@ function runTests({ hub, name, onText }) {
   });
 }
 
-const VERBS = new Set(['connectionString', 'serveTwice', 'start', 'stop', 'kill9', 'restart']);
+const VERBS = new Set(['connectionString', 'sas', 'serveTwice', 'start', 'stop', 'kill9', 'restart']);
 
 async function serve(hub, verb, argument) {
   try {

@@ -19,7 +19,9 @@ OUTPUT_LINES_SHOWN = 40
 class Hub:
     """One hub node as a child process; its output goes to a file beside the data folder."""
 
-    def __init__(self, binary, address):
+    def __init__(self, binary, address, flags=()):
+        """`flags` of `fanfare serve`, besides those that every hub has."""
+        self.flags = flags
         self.binary = binary
         self.address = address
         self.root = Path(tempfile.mkdtemp(prefix=f"fanfare-conformance-{address}-"))
@@ -34,7 +36,7 @@ class Hub:
     def start(self):
         """Returns when `GET /health/ready` says 200; raises if the process ends first or takes 30 s."""
         command = [self.binary, "serve", "--data-dir", str(self.data_dir)]
-        command += ["--bind", self.address, "--host-name", self.address]
+        command += ["--bind", self.address, "--host-name", self.address, *self.flags]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=hub_environment())
         deadline = time.monotonic() + READY_SECONDS_MAX
@@ -72,10 +74,18 @@ class Hub:
             raise RuntimeError(f"after SIGTERM the hub ended with {code}\n{self.output_tail()}")
 
     def connection_string(self, policy):
-        command = [self.binary, "connection-string", "--policy", policy, "--data-dir", str(self.data_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, env=hub_environment(), timeout=20)
+        return self.printed("connection-string", "--policy", policy)
+
+    def sas(self, *flags):
+        """The token that `fanfare sas` prints."""
+        return self.printed("sas", *flags)
+
+    def printed(self, *words):
+        """What a verb prints that works on the data folder."""
+        command = [self.binary, *words, "--data-dir", str(self.data_dir)]
+        done = subprocess.run(command, capture_output=True, text=True, env=hub_environment(), timeout=60)
         if done.returncode != 0:
-            raise RuntimeError(f"fanfare connection-string failed: {done.stderr}")
+            raise RuntimeError(f"fanfare {' '.join(words)} failed: {done.stderr}")
         return done.stdout.strip()
 
     def output_tail(self):

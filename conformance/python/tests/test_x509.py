@@ -100,6 +100,21 @@ class Certificates(Scene):
             self.open(self.device("wrong", "py-strict"))
         self.open(self.device("right", "py-strict"))
 
+    def test_a_certificate_is_renewed_while_its_device_is_connected(self):
+        self.self_signed("old", "/CN=py-renewed")
+        self.self_signed("new", "/CN=py-renewed")
+        old, new = self.thumbprint("old"), self.thumbprint("new")
+        made = self.registry.create_device_with_x509("py-renewed", old, None, "enabled")
+        device = self.open(self.device("old", "py-renewed"))
+        renewed = self.registry.update_device_with_x509("py-renewed", made.etag, old, new, "enabled")
+        self.assertEqual(self.registry.invoke_device_method("py-renewed", self.echo("still")).payload, "still")
+        device.shutdown()
+        self.open(self.device("new", "py-renewed"))
+        self.registry.update_device_with_x509("py-renewed", renewed.etag, new, None, "enabled")
+        self.assertEqual(self.registry.invoke_device_method("py-renewed", self.echo("now")).payload, "now")
+        with self.assertRaises(CredentialError):
+            self.open(self.device("old", "py-renewed"))
+
     def test_an_authority(self):
         """IoTHubDeviceClient.create_from_x509_certificate: a job reaches a device below an authority"""
         self.self_signed("py-acme", "/CN=Acme devices")

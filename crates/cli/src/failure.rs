@@ -202,7 +202,11 @@ impl From<Error> for Failure {
         let exit = match &error {
             Error::Refused(_) => Exit::Refused,
             Error::Unreachable { .. } | Error::NoReply { .. } => Exit::Unreachable,
-            Error::Setup(_) | Error::Argument(_) | Error::SignatureExpired { .. } => Exit::Usage,
+            // The tokens of this command line come from files that its arguments name.
+            Error::Setup(_)
+            | Error::Argument(_)
+            | Error::Credential(_)
+            | Error::SignatureExpired { .. } => Exit::Usage,
             _ => Exit::NotDone,
         };
         let mut failure = Self::new(exit, error.to_string());

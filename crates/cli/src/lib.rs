@@ -1,6 +1,6 @@
 //! The `fanfare` command: its tree of verbs, what they share, and how the process ends.
 //!
-//! Operators' verbs ([`hub`], `job`, `device`, `twin`, `method`, [`query`]) speak to a hub over `fanfare-client`
+//! Operators' verbs ([`hub`], `job`, `device`, `twin`, `method`, [`query`], `policy`) speak to a hub over `fanfare-client`
 //! alone. They take [`hub::HubArgs`], print through [`output`], and end with a [`failure::Failure`] or none.
 //! [`fleet`] simulates devices, [`hostile`] peers that mean harm, [`hub_process`] runs a hub as a child; [`demo`] and
 //! [`bench`] put them together.
@@ -23,6 +23,7 @@ pub mod stop_signal;
 pub mod time_arg;
 pub mod value_arg;
 
+mod authority;
 mod backup;
 mod completions;
 mod connection_string;
@@ -32,8 +33,10 @@ mod job;
 mod keys;
 mod man;
 mod method;
+mod policy;
 mod query;
 mod reference;
+mod sas;
 mod serve;
 mod twin;
 
@@ -105,6 +108,12 @@ enum Verb {
     Method(method::MethodArgs),
     /// Ask a query over devices, modules or jobs.
     Query(query::QueryArgs),
+    /// List, create and rotate shared access policies.
+    Policy(policy::PolicyArgs),
+    /// List, upload and prove certificate authorities that vouch for devices.
+    Authority(authority::AuthorityArgs),
+    /// Make a shared access signature.
+    Sas(sas::SasArgs),
     /// Print the connection string of a policy or a device, from a data folder.
     ConnectionString(connection_string::ConnectionStringArgs),
     /// Copy a hub's data folder while the hub runs.
@@ -170,6 +179,9 @@ fn perform(verb: Verb) -> Result<(), Failure> {
         Verb::Twin(args) => operate(twin::run(args)),
         Verb::Method(args) => operate(method::run(args)),
         Verb::Query(args) => operate(query::run(args)),
+        Verb::Policy(args) => operate(policy::run(args)),
+        Verb::Authority(args) => operate(authority::run(args)),
+        Verb::Sas(args) => operate(sas::run(args)),
         Verb::ConnectionString(args) => Ok(connection_string::run(args)?),
         Verb::Backup(args) => Ok(backup::backup(args)?),
         Verb::Restore(args) => Ok(backup::restore(args)?),

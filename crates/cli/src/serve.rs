@@ -12,6 +12,7 @@ use fanfare_server::{
     Config, Flags, Node, Profile, backup, connection_string, shutdown, telemetry,
 };
 use fanfare_wire::{Secret, connection_string::ConnectionString};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::keys::KeyArgs;
 
@@ -101,6 +102,23 @@ pub(crate) struct ServeArgs {
     /// Refuse every shared access signature of a module, its own key's and a policy's.
     #[arg(long)]
     disable_module_sas: bool,
+    /// OpenID Connect issuer whose bearer tokens callers may use, exactly as in their `iss`; may be repeated. Tables
+    /// `[[token-issuers]]` of the file say more of one, see docs/operate/access.md.
+    #[arg(long, value_name = "URL")]
+    token_issuer: Vec<String>,
+    /// Audience that tokens of `--token-issuer` may be for, besides https://iothubs.azure.net; may be repeated.
+    #[arg(long, value_name = "AUDIENCE")]
+    token_audience: Vec<String>,
+    /// Claim with the roles of tokens of `--token-issuer`, such as realm_access.roles; may be repeated
+    /// [default: roles].
+    #[arg(long, value_name = "CLAIM")]
+    token_role_claim: Vec<String>,
+    /// PEM file of the authorities that vouch for the servers of `--token-issuer` [default: the system's].
+    #[arg(long, value_name = "FILE")]
+    token_ca_file: Option<PathBuf>,
+    /// Hours that an issuer's last keys go on counting while it cannot be reached [default: 24].
+    #[arg(long, value_name = "HOURS")]
+    token_stale_hours: Option<u32>,
     /// Connections of one address, in each front end, that have not signed in or sent a request yet [default: 1024].
     #[arg(long, value_name = "N")]
     unfinished_per_address: Option<u32>,
@@ -122,6 +140,15 @@ pub(crate) struct ServeArgs {
     /// PEM file of authorities whose certificates devices may sign in with; may be repeated.
     #[arg(long, value_name = "FILE")]
     device_ca_file: Vec<PathBuf>,
+    /// PEM file of the hub's own certificate, then of what issued it [default: the hub's private CA issues one].
+    #[arg(long, value_name = "FILE")]
+    tls_certificate_file: Option<PathBuf>,
+    /// PEM file of its private key, for its owner alone.
+    #[arg(long, value_name = "FILE")]
+    tls_key_file: Option<PathBuf>,
+    /// The TLS version that peers must speak at least: 1.2 or 1.3 [default: 1.2].
+    #[arg(long, value_name = "VERSION")]
+    tls_min_version: Option<String>,
     /// Encrypt keys at rest under the key in this file; `fanfare keys generate` makes one [default: keys are
     /// not encrypted].
     #[arg(long, value_name = "FILE")]
@@ -151,6 +178,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     // Listening for signals first: one that comes while the hub starts is not lost.
     let requested = tokio::spawn(shutdown::requested());
+    let mut hangups = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
     say(&banner(&node)?)?;
     let requested = async {
@@ -158,7 +186,17 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             tracing::error!(%error, "signals cannot be heard, so the hub stops");
         }
     };
-    Ok(node.run(requested).await?)
+    let reloader = node.reloader();
+    let reloads = async {
+        while hangups.recv().await.is_some() {
+            reloader.reload().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = node.run(requested) => Ok(ended?),
+        () = reloads => Ok(()),
+    }
 }
 
 impl From<ServeArgs> for Flags {
@@ -190,6 +228,11 @@ impl From<ServeArgs> for Flags {
             disable_local_auth: args.disable_local_auth,
             disable_device_sas: args.disable_device_sas,
             disable_module_sas: args.disable_module_sas,
+            token_issuer: args.token_issuer,
+            token_audience: args.token_audience,
+            token_role_claim: args.token_role_claim,
+            token_ca_file: args.token_ca_file,
+            token_stale_hours: args.token_stale_hours,
             python_job_list: args.python_job_list,
             unfinished_per_address: args.unfinished_per_address,
             https_per_address: args.https_per_address,
@@ -198,6 +241,9 @@ impl From<ServeArgs> for Flags {
             audit_file_bytes: args.audit_file_bytes,
             audit_files: args.audit_files,
             device_ca_file: args.device_ca_file,
+            tls_certificate_file: args.tls_certificate_file,
+            tls_key_file: args.tls_key_file,
+            tls_min_version: args.tls_min_version,
             key_file: args.key_file,
             passphrase_file: args.passphrase_file,
         }
@@ -235,6 +281,11 @@ pub(crate) fn device_connection_string(
         device,
         module,
     )?)
+}
+
+/// The PEM file of the authority that clients of a folder's hub must trust; nothing when the system's own do.
+pub(crate) fn trusted_ca(data_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    Ok(connection_string::trusted_ca(data_dir)?)
 }
 
 /// What a backup or a restore did.
@@ -293,7 +344,6 @@ fn banner(node: &Node) -> anyhow::Result<String> {
         .context("the hub has no policy iothubowner")?;
     let key = Secret::new(owner.primary.expose());
     let string = ConnectionString::service(&node.host_name(), &owner.name, key);
-    let ca = std::path::absolute(node.ca_pem())?.display().to_string();
     let addresses = node.addresses();
     let mut text = format!("Fanfare hub {}\n\n", node.host_name());
     let listeners = [
@@ -317,9 +367,7 @@ Connection string of iothubowner (a secret):
 
   {string}
 
-Clients trust this hub's certificate with
-
-  export NODE_EXTRA_CA_CERTS={ca} REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca}
+{}
 
 Next:
 
@@ -328,9 +376,25 @@ Next:
   fanfare demo                                               fifty simulated devices and two jobs
 
 Ctrl-C stops the hub.
-"
+",
+        trust(node)?
     )?;
     Ok(text)
+}
+
+/// How clients come to trust the hub's certificate.
+fn trust(node: &Node) -> anyhow::Result<String> {
+    let Some(ca) = node.trusted_ca() else {
+        return Ok(
+            "Clients trust this hub's certificate if their system trusts its issuer.".into(),
+        );
+    };
+    let ca = std::path::absolute(ca)?.display().to_string();
+    Ok(format!(
+        "Clients trust this hub's certificate with
+
+  export NODE_EXTRA_CA_CERTS={ca} REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca}"
+    ))
 }
 
 /// The limits in force, for whoever meets one of them.

@@ -168,6 +168,20 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether the hub says that there is no such thing, or not what it would be on. Any other 404 is of a box on the
+    /// way.
+    pub(crate) fn is_of_absence(&self) -> bool {
+        let names = [
+            ErrorCode::DeviceNotFound,
+            ErrorCode::ModuleNotFound,
+            ErrorCode::ConfigurationNotFound,
+            ErrorCode::PolicyNotFound,
+            ErrorCode::AuthorityNotFound,
+        ];
+        let code = self.code();
+        self.status() == Some(404) && names.iter().any(|name| code == Some(name.name()))
+    }
 }
 
 /// Why a client cannot be made.

@@ -11,11 +11,12 @@ use tokio::sync::Semaphore;
 
 use crate::credential::authorize::Authorizer;
 use crate::error::SetupError;
+use crate::identity::precondition;
 use crate::transport::exchange::Route;
 use crate::transport::{Call, segment};
 use crate::{
-    ClientOptions, Credential, Error, JobClient, MethodClient, QueryClient, RegistryClient,
-    RetryPolicy, TokenCredential, TwinClient,
+    AuthorityClient, ClientOptions, Credential, Error, Etag, JobClient, MethodClient, PolicyClient,
+    QueryClient, RegistryClient, RetryPolicy, TokenCredential, TwinClient,
 };
 
 /// Most event streams of one client at once. Each has a connection of HTTP/1.1 or a stream of HTTP/2 for as long as its
@@ -275,6 +276,32 @@ impl HubClient {
         MethodClient::of(self.clone())
     }
 
+    /// The shared access policies of this hub.
+    ///
+    /// ```no_run
+    /// # async fn example(hub: fanfare_client::HubClient) -> Result<(), fanfare_client::Error> {
+    /// println!("{}", hub.policies().get("service").await?.rights);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn policies(&self) -> PolicyClient {
+        PolicyClient::of(self.clone())
+    }
+
+    /// The certificate authorities of this hub.
+    ///
+    /// ```no_run
+    /// # async fn example(hub: fanfare_client::HubClient) -> Result<(), fanfare_client::Error> {
+    /// println!("{}", hub.authorities().get("acme").await?.subject);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn authorities(&self) -> AuthorityClient {
+        AuthorityClient::of(self.clone())
+    }
+
     /// The hub's metrics in Prometheus' text form. An extension: other hubs refuse.
     ///
     /// # Errors
@@ -299,6 +326,16 @@ impl HubClient {
     /// Begins a request; `path` is encoded already, see [`crate::transport::segment`].
     pub(crate) fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
         Call::new(&self.shared, method, path.into())
+    }
+
+    /// Deletes what is at `path`. A try whose reply was lost may have done it, so that the next one finds nothing.
+    pub(crate) async fn delete(&self, path: String, etag: Option<Etag>) -> Result<(), Error> {
+        let (if_match, repeat) = precondition(etag);
+        let call = self.call(Method::DELETE, path);
+        match call.if_match(if_match).repeat(repeat).done().await {
+            Err(gone) if gone.may_have_been_done() && gone.is_of_absence() => Ok(()),
+            other => other,
+        }
     }
 }
 

@@ -43,6 +43,7 @@
 
 #![warn(missing_docs)]
 
+mod authorities;
 mod credential;
 mod error;
 mod health;
@@ -52,6 +53,7 @@ mod jobs;
 mod methods;
 mod options;
 mod pager;
+mod policies;
 mod profile;
 mod proxy;
 mod queries;
@@ -61,6 +63,7 @@ mod transport;
 mod twins;
 mod words;
 
+pub use authorities::{Authority, AuthorityClient};
 pub use credential::{AccessToken, BoxFuture, Credential, CredentialError, TokenCredential};
 pub use error::{Error, Refusal, RequestLine, SetupError};
 pub use fanfare_wire::jobs::{CreatedBy, OUTCOME_UNKNOWN};
@@ -77,6 +80,7 @@ pub use jobs::{
 pub use methods::{MethodClient, MethodResult};
 pub use options::{ClientOptions, Trust};
 pub use pager::{Pager, Pages};
+pub use policies::{Policy, PolicyClient, PolicyRight, PolicyRights};
 pub use profile::{HubProfile, Rate};
 pub use proxy::Proxy;
 pub use queries::{QueryClient, literal};

@@ -132,6 +132,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Sets the precondition that there is no such thing yet.
+    pub(crate) fn if_none_match(self) -> Self {
+        self.header("if-none-match", "*")
+    }
+
     /// Sends a body.
     pub(crate) fn json(mut self, body: &(impl Serialize + ?Sized)) -> Self {
         match serde_json::to_vec(body) {

@@ -5,7 +5,10 @@
 
 use std::{fmt, sync::Arc};
 
-use fanfare_auth::certificate::{CertificateRefusal, DeviceCertificates, thumbprints};
+use fanfare_auth::{
+    bearer::{Bearer, BearerRefusal},
+    certificate::{CertificateRefusal, DeviceCertificates, thumbprints},
+};
 use fanfare_hub::{
     access::{Actor, Grants, Policies, Policy, Principal, Rights},
     authorities::Authorities,
@@ -21,6 +24,7 @@ pub struct Access {
     hosts: Vec<String>,
     policies: Arc<Policies>,
     local: LocalAuth,
+    bearer: Option<Bearer>,
     authorities: Option<Arc<Authorities>>,
     certificates: DeviceCertificates,
 }
@@ -78,6 +82,7 @@ impl Access {
             hosts,
             policies,
             local: LocalAuth::default(),
+            bearer: None,
             authorities: None,
             certificates: DeviceCertificates::default(),
         }
@@ -88,6 +93,18 @@ impl Access {
     pub fn with_authorities(mut self, authorities: Arc<Authorities>) -> Self {
         self.authorities = Some(authorities);
         self
+    }
+
+    /// With issuers whose tokens count on the service side.
+    #[must_use]
+    pub fn with_issuers(mut self, bearer: Bearer) -> Self {
+        self.bearer = Some(bearer);
+        self
+    }
+
+    /// Who verifies tokens of issuers, if there are any.
+    pub fn bearer(&self) -> Option<&Bearer> {
+        self.bearer.as_ref()
     }
 
     /// With only these kinds of local tokens.
@@ -112,7 +129,11 @@ impl Access {
         path: &[&str],
         now: Timestamp,
     ) -> Result<Principal, Unauthorized> {
-        let proven = self.policy_principal(authorization, path, now);
+        let proven = match (bearer_token(authorization), &self.bearer) {
+            (Some(token), Some(bearer)) => bearer.verify(token, now).await.map_err(Why::Bearer),
+            (Some(_), None) => Err(Why::NoIssuer),
+            (None, _) => self.policy_principal(authorization, path, now),
+        };
         proven.map_err(|why| {
             tracing::debug!(error = %why, "a caller was refused");
             Unauthorized
@@ -255,6 +276,8 @@ impl Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
     NoToken,
+    NoIssuer,
+    Bearer(BearerRefusal),
     NoPolicy,
     UnknownPolicy,
     SwitchedOff,
@@ -273,6 +296,8 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoToken => "it is no shared access signature",
+            Self::NoIssuer => "no issuer of bearer tokens is configured",
+            Self::Bearer(refusal) => return refusal.fmt(f),
             Self::NoPolicy => "the token names no policy",
             Self::UnknownPolicy => "there is no policy of the token's name",
             Self::SwitchedOff => "tokens of this kind are switched off",
@@ -291,6 +316,13 @@ impl fmt::Display for Why {
             Self::Nothing => "it showed neither a token nor a certificate",
         })
     }
+}
+
+/// What follows the scheme `Bearer`, which may be written in any case.
+fn bearer_token(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim_start_matches(' '))
 }
 
 fn expiry(token: &SasToken) -> Timestamp {

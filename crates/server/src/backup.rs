@@ -28,7 +28,7 @@ const FILES: [(&str, u32); 5] = [
     ("ca-key.pem", SECRET_MODE),
     ("server.pem", PUBLIC_MODE),
     ("server-key.pem", SECRET_MODE),
-    ("hub.toml", PUBLIC_MODE),
+    ("hub.toml", SECRET_MODE),
 ];
 const STORE: &str = "fanfare.db";
 const STORE_MODE: u32 = SECRET_MODE;

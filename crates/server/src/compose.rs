@@ -11,14 +11,17 @@ use std::{
     time::Duration,
 };
 
-use fanfare_auth::certificate::AnyCertificate;
+use fanfare_auth::{
+    bearer::{Bearer, IssuerLoops, TokenStartError},
+    certificate::AnyCertificate,
+};
 use fanfare_blobs::{BlobPlaces, BlobSettings, S3Settings};
 use fanfare_hub::{
     Engine, Hub,
     access::Policy,
     ids::{IdentityId, Term},
     limits,
-    ports::{Clock, StoreError},
+    ports::{Clock, Entropy, StoreError},
     registry::Identity,
     transfers::{TransferParts, Transfers, runner::TransferRunner},
 };
@@ -47,7 +50,7 @@ use crate::{
     rest::{self, Rest},
     shutdown::{CONNECTIONS_WITHIN, ENGINE_WITHIN},
     throttle::Throttle,
-    tls::{ServerCertificate, TlsError, certificate_names},
+    tls::{DeviceCa, Keeper, Reloaded, Reloader, Tls, TlsError, certificate_names},
     vault::{self, VaultError},
 };
 
@@ -59,6 +62,7 @@ pub struct Node {
     addresses: Addresses,
     host: HubFile,
     folder: DataDir,
+    reloader: Reloader,
     engine: Tasks,
     https: Tasks,
     mqtt: Tasks,
@@ -93,6 +97,9 @@ pub enum StartError {
     /// The authorities of devices' certificates.
     #[error(transparent)]
     DeviceCa(#[from] device_ca::DeviceCaError),
+    /// The issuers of bearer tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokenStartError),
     /// The store's file.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -121,14 +128,22 @@ impl Node {
     /// # Errors
     /// Whatever it needs and cannot have. Nothing runs then.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_at(config, Arc::new(SystemClock)).await
+    }
+
+    /// The same with another clock: for tests that move time. Peers' patience is measured by the system's all the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let folder = DataDir::lock(&config.data_dir)?;
         core_dumps::forbid();
         let vault = vault::unlock(&folder, config.key_source.as_ref())?;
         let listeners = Listeners::take(config).await?;
         let addresses = listeners.addresses().map_err(StartError::Network)?;
-        let clock = Arc::new(SystemClock);
         let names = certificate_names(&config.host_names, &config.bind);
-        let certificate = ServerCertificate::provide(folder.path(), &names, &vault, clock.now())?;
+        let tls = Tls::start(config, folder.path(), &vault, clock.now())?;
         let store = Arc::new(Embedded::open_with(&store_file(folder.path()), vault)?);
         let audit = AuditLog::open(folder.path(), &config.audit, clock.clone())?;
         let (hub, engine) = Hub::with_profile(
@@ -140,12 +155,16 @@ impl Node {
         );
         let throttle = Throttle::of(&hub.profile);
         hub.policies.load().await?;
-        hub.authorities
-            .load(device_ca::read(&config.device_ca_files)?)
-            .await?;
+        let device_ca = DeviceCa {
+            in_use: device_ca::read(&config.device_ca_files)?,
+            files: config.device_ca_files.clone(),
+        };
+        hub.authorities.load(device_ca.in_use.clone()).await?;
+        let (keeper, reloader) = tls.keeper(store.vault().clone(), &hub, device_ca);
         let access = Access::new(names, hub.policies.clone())
             .with_local(config.local_auth)
             .with_authorities(hub.authorities.clone());
+        let (access, issuers) = with_issuers(access, config, &hub)?;
         let access = Arc::new(access);
         let (transfers, runner) = transfers(config, folder.path(), &hub, &store)?;
         let rest = Rest::new(
@@ -154,29 +173,20 @@ impl Node {
             access.clone(),
             throttle.clone(),
             store.clone(),
+            tls.current().clone(),
             audit.clone(),
         );
         let gate = Gate::new(&config.gate.clone().within(open_files::raise()));
         let gateway = Gateway::new(hub.clone(), access).behind(gate.clone());
         let gateway = Arc::new(gateway.throttled(throttle));
 
-        let host = HubFile {
-            host_name: config.host_names.first().cloned().unwrap_or_default(),
-            https_port: addresses
-                .https
-                .first()
-                .map_or(config.https_port, SocketAddr::port),
-        };
+        let host = hub_file(config, &addresses).map_err(StartError::Network)?;
         folder.put_hub_file(&host)?;
         let node = Self {
-            engine: Tasks::engine(engine, runner, &audit),
-            https: Tasks::https(listeners.https, &certificate, &rest, &gate)?,
-            mqtt: Tasks::mqtt(
-                listeners.mqtts,
-                listeners.mqtt_plain,
-                &certificate,
-                &gateway,
-            )?,
+            engine: Tasks::engine(engine, runner, issuers, &audit, keeper),
+            https: Tasks::https(listeners.https, &tls, &rest, &gate)?,
+            mqtt: Tasks::mqtt(listeners.mqtts, listeners.mqtt_plain, &tls, &gateway)?,
+            reloader,
             hub,
             rest,
             audit,
@@ -205,9 +215,24 @@ impl Node {
         host_with_port(&self.host)
     }
 
-    /// The certificate that clients must trust.
+    /// The private CA's certificate, which clients must trust unless the hub has a certificate of the operator's.
     pub fn ca_pem(&self) -> PathBuf {
         self.folder.ca_pem()
+    }
+
+    /// The PEM file of the authority that clients must trust; nothing when their system's own do.
+    pub fn trusted_ca(&self) -> Option<PathBuf> {
+        self.host.trusted_ca(self.folder.path())
+    }
+
+    /// Reads certificate and authorities anew from the operator's files; nothing when the node has stopped.
+    pub async fn reload(&self) -> Option<Reloaded> {
+        self.reloader.reload().await
+    }
+
+    /// What asks for the same when the node is not at hand.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// A policy with its keys, as it is now.
@@ -376,6 +401,34 @@ fn transfers(
     }))
 }
 
+/// Whose bearer tokens count, if anybody's, and what fetches their keys. The start does not wait for an issuer.
+fn with_issuers(
+    access: Access,
+    config: &Config,
+    hub: &Hub,
+) -> Result<(Access, Option<IssuerLoops>), TokenStartError> {
+    if config.tokens.issuers.is_empty() {
+        return Ok((access, None));
+    }
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let (bearer, loops) = Bearer::start(config.tokens.clone(), &hub.clock, &entropy)?;
+    Ok((access.with_issuers(bearer), Some(loops)))
+}
+
+/// What commands beside the node must know of it.
+fn hub_file(config: &Config, addresses: &Addresses) -> std::io::Result<HubFile> {
+    let files = config.tls.files.as_ref();
+    let certificate_file = files.map(|files| std::path::absolute(&files.certificate));
+    Ok(HubFile {
+        host_name: config.host_names.first().cloned().unwrap_or_default(),
+        https_port: addresses
+            .https
+            .first()
+            .map_or(config.https_port, SocketAddr::port),
+        certificate_file: certificate_file.transpose()?,
+    })
+}
+
 /// Every port of the node, taken.
 struct Listeners {
     https: Vec<TcpListener>,
@@ -423,7 +476,13 @@ impl Tasks {
         }
     }
 
-    fn engine(engine: Engine, transfers: TransferRunner, audit: &Arc<AuditLog>) -> Self {
+    fn engine(
+        engine: Engine,
+        transfers: TransferRunner,
+        issuers: Option<IssuerLoops>,
+        audit: &Arc<AuditLog>,
+        certificate: Keeper,
+    ) -> Self {
         let mut tasks = Self::none();
         let stop = || tasks.stop.subscribe();
         let (scheduler, upkeep) = (engine.scheduler.run(stop()), engine.upkeep.run(stop()));
@@ -432,17 +491,21 @@ impl Tasks {
         tasks.set.spawn(transfers.run(stop()));
         tasks.set.spawn(engine.reconciler.run(stop()));
         tasks.set.spawn(audit.clone().keep(stop()));
+        tasks.set.spawn(certificate.run(stop()));
+        if let Some(issuers) = issuers {
+            tasks.set.spawn(issuers.run(stop()));
+        }
         tasks
     }
 
     fn https(
         listeners: Vec<TcpListener>,
-        certificate: &ServerCertificate,
+        tls: &Tls,
         rest: &Arc<Rest>,
         gate: &Arc<Gate>,
     ) -> Result<Self, TlsError> {
         let mut tasks = Self::none();
-        let tls = certificate.server_config(&[b"h2", b"http/1.1"], Arc::new(NoClientAuth))?;
+        let tls = tls.server_config(&[b"h2", b"http/1.1"], Arc::new(NoClientAuth))?;
         let router = rest::router(rest.clone());
         for listener in listeners {
             let stop = tasks.stop.subscribe();
@@ -457,11 +520,11 @@ impl Tasks {
     fn mqtt(
         encrypted: Vec<TcpListener>,
         plain: Vec<TcpListener>,
-        certificate: &ServerCertificate,
+        tls: &Tls,
         gateway: &Arc<Gateway>,
     ) -> Result<Self, TlsError> {
         let mut tasks = Self::none();
-        let tls = certificate.server_config(&[], Arc::new(AnyCertificate::new()))?;
+        let tls = tls.server_config(&[], Arc::new(AnyCertificate::new()))?;
         let encrypted = encrypted
             .into_iter()
             .map(|listener| (listener, Some(tls.clone())));

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use fanfare_auth::bearer::TokenSettings;
 use fanfare_hub::profile::Profile;
 use figment::{
     Figment,
@@ -22,7 +23,7 @@ use self::{
     blobs::S3Environment,
     layers::{Environment, Given},
 };
-use crate::{auth::LocalAuth, gate::GateLimits, vault::KeySource};
+use crate::{auth::LocalAuth, gate::GateLimits, tls::TlsConfig, vault::KeySource};
 
 mod access;
 mod audit;
@@ -31,6 +32,8 @@ mod device_ca;
 mod layers;
 mod limits;
 mod profile;
+mod tls;
+mod tokens;
 mod vault;
 
 pub use self::audit::{AuditConfig, AuditMode};
@@ -63,12 +66,16 @@ pub struct Config {
     pub blobs: BlobConfig,
     /// Which tokens count that the hub's own keys sign.
     pub local_auth: LocalAuth,
+    /// Whose bearer tokens count.
+    pub tokens: TokenSettings,
     /// What peers may take up before they are known.
     pub gate: GateLimits,
     /// Where it is written down who changed what.
     pub audit: AuditConfig,
     /// Files of certificates that may vouch for devices.
     pub device_ca_files: Vec<PathBuf>,
+    /// Whose certificate it shows, and what peers must speak.
+    pub tls: TlsConfig,
     /// Every setting that was given, as it was given, without secrets.
     pub given: BTreeMap<String, serde_json::Value>,
     /// The master key under which keys are encrypted; none keeps them as they are.
@@ -142,6 +149,16 @@ pub struct Flags {
     pub disable_device_sas: bool,
     /// Whether modules' tokens are refused; see [`LocalAuth::modules`].
     pub disable_module_sas: bool,
+    /// The issuers of bearer tokens that differ in nothing but their names; empty is absent.
+    pub token_issuer: Vec<String>,
+    /// See [`IssuerSettings::audiences`](fanfare_auth::bearer::IssuerSettings); empty is absent.
+    pub token_audience: Vec<String>,
+    /// See [`IssuerSettings::role_claims`](fanfare_auth::bearer::IssuerSettings); empty is absent.
+    pub token_role_claim: Vec<String>,
+    /// See [`IssuerSettings::ca_file`](fanfare_auth::bearer::IssuerSettings).
+    pub token_ca_file: Option<PathBuf>,
+    /// See [`TokenSettings::stale_for`], in hours.
+    pub token_stale_hours: Option<u32>,
     /// See [`GateLimits::strangers_per_address`].
     pub unfinished_per_address: Option<u32>,
     /// See [`GateLimits::https_connections_per_address`].
@@ -156,6 +173,12 @@ pub struct Flags {
     pub audit_files: Option<u32>,
     /// See [`Config::device_ca_files`]; empty is absent.
     pub device_ca_file: Vec<PathBuf>,
+    /// See [`CertificateFiles::certificate`](crate::tls::CertificateFiles).
+    pub tls_certificate_file: Option<PathBuf>,
+    /// See [`CertificateFiles::key`](crate::tls::CertificateFiles).
+    pub tls_key_file: Option<PathBuf>,
+    /// See [`TlsConfig::min_version`]; `1.2` or `1.3`.
+    pub tls_min_version: Option<String>,
     /// See [`KeySource::KeyFile`].
     pub key_file: Option<PathBuf>,
     /// See [`KeySource::PassphraseFile`].
@@ -258,6 +281,12 @@ const KEYS: &[&str] = &[
     "disable-local-auth",
     "disable-device-sas",
     "disable-module-sas",
+    "token-issuer",
+    "token-issuers",
+    "token-audience",
+    "token-role-claim",
+    "token-ca-file",
+    "token-stale-hours",
     "unfinished-per-address",
     "https-per-address",
     "failures-per-minute",
@@ -265,6 +294,9 @@ const KEYS: &[&str] = &[
     "audit-file-bytes",
     "audit-files",
     "device-ca-file",
+    "tls-certificate-file",
+    "tls-key-file",
+    "tls-min-version",
     "key-file",
     "passphrase-file",
 ];
@@ -349,10 +381,12 @@ impl<'a> Checked<'a> {
             .unwrap_or(JOB_HISTORY_DAYS_DEFAULT);
         let profile = self.profile();
         let blobs = self.blobs();
-        let local_auth = self.local_auth(false);
+        let tokens = self.tokens();
+        let local_auth = self.local_auth(!tokens.issuers.is_empty());
         let gate = self.gate();
         let audit = self.audit();
         let device_ca_files = self.device_ca_files();
+        let tls = self.tls();
         let given = self.given();
         let key_source = self.key_source();
         if !self.faults.is_empty() {
@@ -373,9 +407,11 @@ impl<'a> Checked<'a> {
             profile,
             blobs,
             local_auth,
+            tokens,
             gate,
             audit,
             device_ca_files,
+            tls,
             given,
             key_source,
         })

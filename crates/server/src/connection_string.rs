@@ -1,6 +1,6 @@
 //! Connection strings of a hub, read from its data folder, whether it runs or not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fanfare_hub::{
     ids::{DeviceId, IdError, IdentityId, ModuleId},
@@ -98,6 +98,15 @@ pub fn of_identity(
     Ok(string.to_string())
 }
 
+/// The PEM file of the authority that clients of a folder's hub must trust; nothing when the system's own do, since
+/// the hub has a certificate of theirs.
+///
+/// # Errors
+/// No hub was started on the folder.
+pub fn trusted_ca(data_dir: &Path) -> Result<Option<PathBuf>, ConnectionStringError> {
+    Ok(read_hub_file(data_dir)?.trusted_ca(data_dir))
+}
+
 /// `localhost:8443`; the port is left out when it is 443.
 pub(crate) fn host_with_port(host: &HubFile) -> String {
     let name = match host.host_name.parse() {
@@ -125,6 +134,7 @@ mod tests {
             let host = HubFile {
                 host_name: name.to_owned(),
                 https_port: port,
+                certificate_file: None,
             };
             assert_eq!(host_with_port(&host), shown);
         }

@@ -23,7 +23,7 @@ pub mod rest;
 pub mod shutdown;
 pub mod telemetry;
 pub mod throttle;
-mod tls;
+pub mod tls;
 pub mod vault;
 
 pub use compose::{Node, StartError};

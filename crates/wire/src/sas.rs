@@ -245,8 +245,21 @@ pub struct SasGrant<'a> {
 /// [`BadKey`] when the key is empty or not base64.
 pub fn sign(grant: &SasGrant<'_>) -> Result<String, BadKey> {
     let resource = percent::encode(grant.resource);
+    sign_as_written(&SasGrant {
+        resource: &resource,
+        ..*grant
+    })
+}
+
+/// As [`sign`], with the resource as it is to stand in `sr`: SDKs that learn the host from a ready-made token do not
+/// decode it, so the colon before a port has to stay one. compat: AUTH-2
+///
+/// # Errors
+/// As [`sign`].
+pub fn sign_as_written(grant: &SasGrant<'_>) -> Result<String, BadKey> {
+    let resource = grant.resource;
     let expiry = grant.expiry.to_string();
-    let signature = signature_of(grant.key, &resource, &expiry).ok_or(BadKey)?;
+    let signature = signature_of(grant.key, resource, &expiry).ok_or(BadKey)?;
     let signature = percent::encode(&STANDARD.encode(&*signature));
     let mut token = format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry}");
     if let Some(policy) = grant.policy {

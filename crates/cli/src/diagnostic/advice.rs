@@ -126,6 +126,12 @@ fn refused(refusal: &Refusal, text: Option<&str>, hub: Option<&Addressed>) -> Ve
 
 /// The contract has one answer for a wrong key and for a missing right.
 fn unauthorized(hub: Option<&Addressed>) -> Vec<String> {
+    if let Some(token) = hub.and_then(|hub| hub.token.as_deref()) {
+        return vec![
+            format!("a fresh token in {token}, of an issuer and for an audience that the hub is set to trust"),
+            "a role that allows this, for whoever the token is of; the hub does not say which it is, its log does".to_owned(),
+        ];
+    }
     let who = hub.and_then(|hub| Some((hub.policy.as_deref()?, &hub.source)));
     let Some((policy, source)) = who else {
         return vec!["another credential".to_owned()];
@@ -274,6 +280,7 @@ mod tests {
             source,
             endpoint: endpoint.to_owned(),
             policy: Some("service".to_owned()),
+            token: None,
             has_ca,
         }
     }

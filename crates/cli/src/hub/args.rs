@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
-use fanfare_client::{ClientOptions, HubClient, Proxy, RetryPolicy, Trust};
-use fanfare_wire::Secret;
-use fanfare_wire::connection_string::ConnectionString;
+use fanfare_client::{ClientOptions, HubClient, Proxy, RetryPolicy, Secret, Trust};
 
-use super::book::{Book, Entry, Local, Remote};
+use super::book::Book;
+use super::chosen::{Addressed, Chosen, Source, read_pem};
+use super::token::TokenFrom;
 use crate::failure::Failure;
-use crate::{keys::KeyArgs, serve, time_arg, value_arg};
+use crate::{keys::KeyArgs, time_arg, value_arg};
 
 /// The hub a command is for. Flags come first, then the environment, then the hub of `fanfare hub use`.
 #[derive(Debug, Clone, Default, Args)]
@@ -41,6 +41,13 @@ pub struct HubArgs {
     /// Policy to take from the data folder [default: iothubowner].
     #[arg(long, value_name = "NAME", requires = "data_dir")]
     policy: Option<String>,
+    /// Host name of a hub that is called with bearer tokens [env: IOTHUB_HOSTNAME].
+    #[arg(long, value_name = "NAME", group = "which_hub")]
+    host: Option<String>,
+    /// A file with a bearer token of an issuer that the hub trusts, in place of a policy's key; read again when a token
+    /// ends [env: FANFARE_ACCESS_TOKEN_FILE, or FANFARE_ACCESS_TOKEN with the token itself].
+    #[arg(long, value_name = "FILE")]
+    access_token_file: Option<PathBuf>,
     /// Trust the certificates in this file alone, such as the hub's ca.pem.
     #[arg(long, value_name = "PEM")]
     ca_file: Option<PathBuf>,
@@ -60,42 +67,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The policy of a data folder that may do everything.
 const OWNER: &str = "iothubowner";
 /// What said the name of a hub: the flag, or the argument of a verb.
-const BY_FLAG: &str = "--hub";
-const BY_NAME: &str = "its name";
+pub(super) const BY_FLAG: &str = "--hub";
+pub(super) const BY_NAME: &str = "its name";
 const ENV_HUB: &str = "FANFARE_HUB";
-const ENV_CONNECTION_STRING: &str = "IOTHUB_CONNECTION_STRING";
-
-/// A hub with all it takes to call it.
-#[derive(Debug, Clone)]
-pub(crate) struct Chosen {
-    pub(crate) source: Source,
-    pub(crate) connection_string: Secret,
-    pub(crate) ca_pem: Option<Vec<u8>>,
-    pub(crate) port: Option<u16>,
-}
-
-/// How a hub was chosen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
-    Flag,
-    Stdin,
-    File(PathBuf),
-    DataDir(PathBuf),
-    Environment,
-    /// By name, and what said the name.
-    Named(String, &'static str),
-}
-
-/// Who was spoken to, for messages.
-#[derive(Debug, Clone)]
-pub(crate) struct Addressed {
-    pub(crate) source: Source,
-    /// `https://HOST[:PORT]`.
-    pub(crate) endpoint: String,
-    pub(crate) policy: Option<String>,
-    /// Whether a CA was given, in place of the system's.
-    pub(crate) has_ca: bool,
-}
+pub(super) const ENV_CONNECTION_STRING: &str = "IOTHUB_CONNECTION_STRING";
+pub(super) const ENV_HOST: &str = "IOTHUB_HOSTNAME";
+const ENV_TOKEN: &str = "FANFARE_ACCESS_TOKEN";
+const ENV_TOKEN_FILE: &str = "FANFARE_ACCESS_TOKEN_FILE";
 
 static ADDRESSED: OnceLock<Addressed> = OnceLock::new();
 
@@ -110,9 +88,13 @@ impl HubArgs {
     /// # Errors
     /// [`crate::failure::Exit::Usage`] when no hub was chosen, or what was given cannot be used.
     pub fn client(&self) -> Result<HubClient, Failure> {
-        let chosen = self.chosen()?;
-        let (addressed, options) = self.prepared(&chosen)?;
-        Self::made(&chosen, addressed, options)
+        self.client_of(&self.chosen()?)
+    }
+
+    /// A client of a hub that was chosen here, where a verb also looks at how.
+    pub(crate) fn client_of(&self, chosen: &Chosen) -> Result<HubClient, Failure> {
+        let (addressed, options) = self.prepared(chosen)?;
+        Self::made(chosen, addressed, options)
     }
 
     /// A client for a person who wants to know how the hub is: no answer soon is an answer.
@@ -129,8 +111,7 @@ impl HubArgs {
         options: ClientOptions,
     ) -> Result<HubClient, Failure> {
         let _ = ADDRESSED.set(addressed);
-        let text = chosen.connection_string.expose();
-        Ok(HubClient::from_connection_string(text, options)?)
+        chosen.client(options)
     }
 
     fn prepared(&self, chosen: &Chosen) -> Result<(Addressed, ClientOptions), Failure> {
@@ -167,8 +148,19 @@ impl HubArgs {
         self.completed(Chosen::named(name, BY_NAME)?)
     }
 
-    /// With the port and the CA that were given beside it.
+    /// With the port, the CA and the token that were given beside it.
     fn completed(&self, mut chosen: Chosen) -> Result<Chosen, Failure> {
+        // A token in the environment is no reason to leave the credential that was named for this command.
+        let is_named = match &chosen.source {
+            Source::Named(_, by) => [BY_FLAG, BY_NAME].contains(by),
+            source => !matches!(source, Source::Environment),
+        };
+        if let Some(from) = self.token_of_flag().or_else(|| match is_named {
+            true => None,
+            false => token_of_environment(),
+        }) {
+            chosen = chosen.with_token(from)?;
+        }
         if let Some(path) = &self.ca_file {
             chosen.ca_pem = Some(read_pem(path)?);
         }
@@ -192,6 +184,11 @@ impl HubArgs {
             };
             return Ok(Some(Chosen::of(Source::File(path.clone()), &text)));
         }
+        if let Some(host) = &self.host {
+            let from = self.token_of_flag().or_else(token_of_environment);
+            let from = from.ok_or_else(no_token)?;
+            return Ok(Some(Chosen::of_host(Source::Host("--host"), host, from)));
+        }
         if let Some(folder) = &self.data_dir {
             return Chosen::of_data_dir(folder, self.policy()).map(Some);
         }
@@ -200,9 +197,8 @@ impl HubArgs {
 
     /// What a login saves: anything but a name, which is saved already.
     pub(crate) fn to_keep(&self) -> Result<Chosen, Failure> {
-        let given = match (self.given()?, variable(ENV_CONNECTION_STRING)) {
-            (Some(chosen), _) => chosen,
-            (None, Some(text)) => Chosen::of(Source::Environment, &text),
+        let given = match (self.given()?, self.of_environment()) {
+            (Some(chosen), _) | (None, Some(chosen)) => chosen,
             (None, None) => {
                 return Err(Failure::usage("there is nothing to log in with")
                     .try_this(
@@ -222,13 +218,27 @@ impl HubArgs {
         if let Some(name) = variable(ENV_HUB) {
             return Chosen::named(&name, ENV_HUB);
         }
-        if let Some(text) = variable(ENV_CONNECTION_STRING) {
-            return Ok(Chosen::of(Source::Environment, &text));
+        if let Some(chosen) = self.of_environment() {
+            return Ok(chosen);
         }
         match Book::read()?.current() {
             Some(name) => Chosen::named(name, "fanfare hub use"),
             None => Err(none_chosen()),
         }
+    }
+
+    /// The hub that the environment names, by its host where there is a token for it, or by a connection string.
+    fn of_environment(&self) -> Option<Chosen> {
+        let from = self.token_of_flag().or_else(token_of_environment);
+        if let (Some(host), Some(from)) = (variable(ENV_HOST), from) {
+            return Some(Chosen::of_host(Source::Host(ENV_HOST), &host, from));
+        }
+        let text = variable(ENV_CONNECTION_STRING)?;
+        Some(Chosen::of(Source::Environment, &text))
+    }
+
+    fn token_of_flag(&self) -> Option<TokenFrom> {
+        self.access_token_file.clone().map(TokenFrom::File)
     }
 
     /// Data folder and policy, when they were given.
@@ -237,11 +247,12 @@ impl HubArgs {
     }
 
     pub(crate) fn policy(&self) -> &str {
-        self.policy.as_deref().unwrap_or(OWNER)
+        self.given_policy().unwrap_or(OWNER)
     }
 
-    pub(crate) fn ca_file(&self) -> Option<&Path> {
-        self.ca_file.as_deref()
+    /// The policy that was named.
+    pub(crate) fn given_policy(&self) -> Option<&str> {
+        self.policy.as_deref()
     }
 
     /// The options, each behind a blank, that make another command mean the same hub; for people to paste. A key
@@ -260,6 +271,11 @@ impl HubArgs {
             ),
             ("--data-dir", self.data_dir.as_ref().map(path)),
             ("--policy", self.policy.clone()),
+            ("--host", self.host.clone()),
+            (
+                "--access-token-file",
+                self.access_token_file.as_ref().map(path),
+            ),
             ("--ca-file", self.ca_file.as_ref().map(path)),
             ("--port", self.port.map(|port| port.to_string())),
             ("--timeout", timeout.map(|text| text.replace(' ', ""))),
@@ -279,113 +295,23 @@ impl HubArgs {
 }
 
 /// Where the master key of a data folder is: the settings that its hub has in the environment.
-fn keys_of_environment() -> KeyArgs {
+pub(crate) fn keys_of_environment() -> KeyArgs {
     let path = |name: &str| variable(name).map(PathBuf::from);
     KeyArgs::new(path("FANFARE_KEY_FILE"), path("FANFARE_PASSPHRASE_FILE"))
 }
 
-impl Chosen {
-    fn of(source: Source, text: &str) -> Self {
-        Self {
-            source,
-            connection_string: Secret::new(text.trim()),
-            ca_pem: None,
-            port: None,
-        }
-    }
+/// The token that the environment has, or names a file of.
+fn token_of_environment() -> Option<TokenFrom> {
+    let text = variable(ENV_TOKEN).map(Secret::new);
+    text.map(|text| TokenFrom::Variable(ENV_TOKEN, text))
+        .or_else(|| variable(ENV_TOKEN_FILE).map(|path| TokenFrom::File(PathBuf::from(path))))
+}
 
-    fn of_data_dir(folder: &Path, policy: &str) -> Result<Self, Failure> {
-        let text = serve::policy_connection_string(folder, &keys_of_environment(), policy).map_err(|error| {
-            let title = format!(
-                "{} is not a hub's data folder that can be read",
-                folder.display()
-            );
-            let mut failure = Failure::usage(title);
-            for cause in error.chain() {
-                failure = failure.because(cause);
-            }
-            failure.try_this("--data-dir with the folder that `fanfare serve` was started with")
-        })?;
-        let ca_pem = read_pem(&folder.join("ca.pem"))?;
-        let source = Source::DataDir(folder.to_owned());
-        Ok(Self {
-            ca_pem: Some(ca_pem),
-            ..Self::of(source, &text)
-        })
-    }
-
-    /// The hub of that name in the book; `by` is what said the name.
-    pub(crate) fn named(name: &str, by: &'static str) -> Result<Self, Failure> {
-        let book = Book::read()?;
-        let Some(entry) = book.entry(name) else {
-            let is_typed = [BY_FLAG, BY_NAME].contains(&by);
-            return Err(book.unknown(name, (!is_typed).then_some(by)));
-        };
-        let source = Source::Named(name.to_owned(), by);
-        match entry {
-            Entry::Remote(remote) => Ok(Self {
-                source,
-                ..Self::of_remote(remote)
-            }),
-            Entry::Local(local) => Ok(Self {
-                source,
-                ..Self::of_local(local)?
-            }),
-        }
-    }
-
-    pub(crate) fn of_remote(remote: &Remote) -> Self {
-        Self {
-            ca_pem: remote.ca_pem.clone().map(String::into_bytes),
-            port: remote.port,
-            ..Self::of(Source::Flag, remote.connection_string.expose())
-        }
-    }
-
-    pub(crate) fn of_local(local: &Local) -> Result<Self, Failure> {
-        Self::of_data_dir(&local.data_dir, &local.policy)
-    }
-
-    fn parsed(&self) -> Result<ConnectionString, Failure> {
-        let text = self.connection_string.expose();
-        let failure = match ConnectionString::parse(text) {
-            Ok(read) if read.device_id.is_some() => Failure::usage(format!(
-                "{} is the connection string of a device, which may not do this",
-                self.source.words()
-            ))
-            .try_this("the string of a policy: it has SharedAccessKeyName in place of DeviceId"),
-            Ok(read) if read.policy.is_none() && read.signature.is_none() => {
-                let title = format!("{} names no policy", self.source.words());
-                advice(Failure::usage(title), text)
-            }
-            Ok(read) => return Ok(read),
-            Err(error) => {
-                let failure = Failure::usage(format!(
-                    "{} is not a connection string",
-                    self.source.words()
-                ));
-                advice(failure.because(error), text)
-            }
-        };
-        Err(failure)
-    }
-
-    pub(crate) fn addressed(&self) -> Result<Addressed, Failure> {
-        let read = self.parsed()?;
-        let endpoint = match (self.port, read.host_name.rsplit_once(':')) {
-            (None, _) => format!("https://{}", read.host_name),
-            (Some(port), Some((host, digits))) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                format!("https://{host}:{port}")
-            }
-            (Some(port), _) => format!("https://{}:{port}", read.host_name),
-        };
-        Ok(Addressed {
-            source: self.source.clone(),
-            endpoint,
-            policy: read.policy,
-            has_ca: self.ca_pem.is_some(),
-        })
-    }
+fn no_token() -> Failure {
+    Failure::usage("--host says where the hub is, and nothing says who calls it")
+        .try_this("--access-token-file FILE, with a bearer token of an issuer that the hub trusts")
+        .try_this(format!("export {ENV_TOKEN_FILE}=FILE, for this shell"))
+        .try_this("--connection-string -, with the connection string of a policy")
 }
 
 /// A word as a shell takes it.
@@ -395,41 +321,6 @@ fn pasted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// What is mostly wrong with a connection string.
-fn advice(failure: Failure, text: &str) -> Failure {
-    if text.starts_with("HostName=") && !text.contains(';') {
-        return failure.try_this(
-            "quotes around it: without them the shell ends the argument at the first ';'",
-        );
-    }
-    failure.try_this(
-        "HostName=..;SharedAccessKeyName=..;SharedAccessKey=.. as `fanfare connection-string` prints it",
-    )
-}
-
-impl Source {
-    /// As the subject of a sentence about a connection string.
-    pub(crate) fn words(&self) -> String {
-        match self {
-            Self::Flag => "--connection-string".to_owned(),
-            Self::Stdin => "standard input".to_owned(),
-            Self::File(path) => path.display().to_string(),
-            Self::DataDir(path) => format!("data folder {}", path.display()),
-            Self::Environment => ENV_CONNECTION_STRING.to_owned(),
-            Self::Named(name, by) => format!("hub '{name}' ({by})"),
-        }
-    }
-}
-
-/// Reads certificates; what is in the file is looked at when the client is made.
-pub(crate) fn read_pem(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
-        Failure::usage(format!("{} cannot be read", path.display()))
-            .because(error)
-            .try_this("--ca-file with the file ca.pem of the hub's data folder")
-    })
 }
 
 fn none_chosen() -> Failure {

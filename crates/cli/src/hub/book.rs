@@ -40,6 +40,8 @@ pub(crate) enum Entry {
     Remote(Remote),
     /// A hub on this machine; its key, port and CA are read each time, so they may change.
     Local(Local),
+    /// A hub that is called with bearer tokens; they are read each time, since they do not live long.
+    WithToken(WithToken),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,6 +60,18 @@ pub(crate) struct Remote {
 pub(crate) struct Local {
     pub(crate) data_dir: PathBuf,
     pub(crate) policy: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct WithToken {
+    /// `HOST[:PORT]`.
+    pub(crate) host: String,
+    pub(crate) access_token_file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_pem: Option<String>,
 }
 
 const FOLDER_MODE: u32 = 0o700;

@@ -1,18 +1,24 @@
 //! `fanfare hub`: hubs that have names, and how the one in use is doing.
 //!
-//! [`args`] decides which hub a command is for, [`book`] keeps the names, [`status`] looks at a hub.
+//! [`args`] decides which hub a command is for, [`chosen`] is that hub, [`token`] a credential that others issue; [`book`]
+//! keeps the names, [`status`] looks at a hub.
 
 mod args;
 mod book;
+mod chosen;
 mod status;
+mod token;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 pub use self::args::HubArgs;
-pub(crate) use self::args::{Addressed, Source, addressed};
-use self::args::{Chosen, read_pem};
-use self::book::{Book, Entry, Local, Remote};
+pub(crate) use self::args::{addressed, keys_of_environment};
+use self::book::{Book, Entry, Local, Remote, WithToken};
+pub(crate) use self::chosen::{Addressed, Chosen, SignIn, Source};
+use self::token::TokenFrom;
 use crate::failure::Failure;
 use crate::output::{self, Column, OutputArgs, RowWriter};
 
@@ -131,27 +137,43 @@ fn not_saved(failure: Failure, name: &str) -> Failure {
         .try_this("--no-check to save it all the same")
 }
 
-/// What the book keeps: a data folder by its path, everything else by value.
+/// What the book keeps: a data folder and the file of a token by their paths, everything else by value.
 fn kept(args: &HubArgs, chosen: &Chosen) -> Result<Entry, Failure> {
-    if let Some(folder) = args.data_dir() {
-        let data_dir = std::path::absolute(folder)
-            .map_err(|error| Failure::usage("the data folder has no path").because(error))?;
-        return Ok(Entry::Local(Local {
-            data_dir,
+    let ca_pem = pem_text(chosen.ca_pem.as_deref())?;
+    let port = chosen.port;
+    match (&chosen.sign_in, args.data_dir()) {
+        (SignIn::Token { host, from }, _) => {
+            let TokenFrom::File(file) = from else {
+                let title = "a token from the environment is not kept: it ends soon";
+                return Err(Failure::usage(title).try_this("--access-token-file FILE"));
+            };
+            Ok(Entry::WithToken(WithToken {
+                host: host.clone(),
+                access_token_file: absolute("the file of the token", file)?,
+                port,
+                ca_pem,
+            }))
+        }
+        (SignIn::Policy(_), Some(folder)) => Ok(Entry::Local(Local {
+            data_dir: absolute("the data folder", folder)?,
             policy: args.policy().to_owned(),
-        }));
+        })),
+        (SignIn::Policy(text), None) => Ok(Entry::Remote(Remote {
+            connection_string: text.clone(),
+            port,
+            ca_pem,
+        })),
     }
-    let ca_pem = match args.ca_file() {
-        None => None,
-        Some(path) => Some(String::from_utf8(read_pem(path)?).map_err(|error| {
-            Failure::usage(format!("{} is not PEM", path.display())).because(error)
-        })?),
-    };
-    Ok(Entry::Remote(Remote {
-        connection_string: chosen.connection_string.clone(),
-        port: chosen.port,
-        ca_pem,
-    }))
+}
+
+fn absolute(what: &str, path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::usage(format!("{what} has no path")).because(error))
+}
+
+fn pem_text(pem: Option<&[u8]>) -> Result<Option<String>, Failure> {
+    let text = pem.map(|pem| String::from_utf8(pem.to_vec())).transpose();
+    text.map_err(|error| Failure::usage("the CA file is not PEM").because(error))
 }
 
 fn choose(name: &str) -> Result<(), Failure> {
@@ -183,7 +205,13 @@ fn list(output: &OutputArgs) -> Result<(), Failure> {
             }),
         Column::new("name").whole(),
         Column::new("endpoint"),
-        Column::new("policy"),
+        Column::new("signsInWith")
+            .titled("signs in with")
+            .at("")
+            .shown(signs_in_with)
+            .only_table(),
+        Column::new("policy").only_csv(),
+        Column::new("accessTokenFile").only_csv(),
         Column::new("trust"),
         Column::new("dataDir").titled("data folder"),
     ];
@@ -198,25 +226,34 @@ fn list(output: &OutputArgs) -> Result<(), Failure> {
     rows.finish().map(drop)
 }
 
+fn signs_in_with(row: &Value) -> String {
+    match (row["policy"].as_str(), row["accessTokenFile"].as_str()) {
+        (_, Some(file)) => format!("token in {file}"),
+        (Some(policy), None) => format!("policy {policy}"),
+        (None, None) => String::new(),
+    }
+}
+
 /// What may be shown of a hub: no key.
 fn described(entry: &Entry) -> Value {
-    match entry {
-        Entry::Remote(remote) => {
-            let addressed = Chosen::of_remote(remote).addressed().ok();
-            json!({
-                "endpoint": addressed.as_ref().map(|hub| &hub.endpoint),
-                "policy": addressed.as_ref().and_then(|hub| hub.policy.as_deref()),
-                "trust": if remote.ca_pem.is_some() { "own CA" } else { "system" },
-                "dataDir": null,
-            })
-        }
-        Entry::Local(local) => json!({
-            "endpoint": Chosen::of_local(local).and_then(|c| c.addressed()).ok().map(|hub| hub.endpoint),
-            "policy": local.policy,
-            "trust": "own CA",
-            "dataDir": local.data_dir,
-        }),
-    }
+    let (chosen, policy) = match entry {
+        Entry::Remote(remote) => (Ok(Chosen::of_remote(remote)), None),
+        Entry::Local(local) => (Chosen::of_local(local), Some(&local.policy)),
+        Entry::WithToken(kept) => (Ok(Chosen::of_kept(kept)), None),
+    };
+    let addressed = chosen.and_then(|chosen| chosen.addressed()).ok();
+    let hub = addressed.as_ref();
+    let has_ca = matches!(entry, Entry::Local(_)) || hub.is_some_and(|hub| hub.has_ca);
+    json!({
+        "endpoint": hub.map(|hub| &hub.endpoint),
+        "policy": policy.or(hub.and_then(|hub| hub.policy.as_ref())),
+        "accessTokenFile": hub.and_then(|hub| hub.token.as_deref()),
+        "trust": if has_ca { "own CA" } else { "system" },
+        "dataDir": match entry {
+            Entry::Local(local) => Some(&local.data_dir),
+            _ => None,
+        },
+    })
 }
 
 /// A name that needs no quotes in any shell.

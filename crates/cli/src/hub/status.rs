@@ -58,6 +58,9 @@ pub(crate) async fn run(args: &StatusArgs) -> Result<(), Failure> {
     if value["name"].is_null() {
         columns[0] = Column::new("name").only_csv();
     }
+    if value["accessTokenFrom"].is_string() {
+        columns.push(Column::new("accessTokenFrom").titled("token of"));
+    }
     output::show_one(&args.output, columns, &value)
 }
 
@@ -152,6 +155,7 @@ fn described(hub: &Addressed) -> impl Iterator<Item = (String, Value)> {
         ("chosenBy", json!(by)),
         ("endpoint", json!(hub.endpoint)),
         ("policy", json!(hub.policy)),
+        ("accessTokenFrom", json!(hub.token)),
         ("trust", json!(trust)),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -81,6 +81,11 @@ impl Scene {
         &self.options
     }
 
+    /// The host of connection strings, with its port.
+    pub(crate) fn host(&self) -> String {
+        format!("{}:{}", self.options.host_name, self.options.https_port)
+    }
+
     /// The connection string of `iothubowner`.
     pub(crate) fn connection_string(&self) -> &str {
         &self.connection_string

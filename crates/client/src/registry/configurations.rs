@@ -400,7 +400,7 @@ impl RegistryClient {
         id: &str,
         etag: impl Into<Option<Etag>>,
     ) -> Result<(), Error> {
-        self.delete(path(id), etag.into()).await
+        self.hub.delete(path(id), etag.into()).await
     }
 
     /// Tries out a target condition and queries of custom metrics, by name, without changing anything.

@@ -1,6 +1,5 @@
 //! Device identities: the document, and the calls for one of them.
 
-use fanfare_wire::error::ErrorCode;
 use fanfare_wire::{Secret, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -372,7 +371,7 @@ impl RegistryClient {
         etag: impl Into<Option<Etag>>,
     ) -> Result<(), Error> {
         let path = IdentityId::from(device_id).path("devices");
-        self.delete(path, etag.into()).await
+        self.hub.delete(path, etag.into()).await
     }
 
     /// Puts an identity: creates it without a precondition, changes it with one. compat: REG-42
@@ -395,27 +394,6 @@ impl RegistryClient {
         };
         call.read().await
     }
-
-    /// Deletes what is at `path`. A try whose reply was lost may have done it, so that the next one finds nothing.
-    pub(super) async fn delete(&self, path: String, etag: Option<Etag>) -> Result<(), Error> {
-        let (if_match, repeat) = precondition(etag);
-        let call = self.hub.call(Method::DELETE, path);
-        match call.if_match(if_match).repeat(repeat).done().await {
-            Err(gone) if gone.may_have_been_done() && is_not_there(&gone) => Ok(()),
-            other => other,
-        }
-    }
-}
-
-/// Whether the hub says that there is no such thing, or not what it would be on. Any other 404 is of a box on the way.
-fn is_not_there(error: &Error) -> bool {
-    let names = [
-        ErrorCode::DeviceNotFound,
-        ErrorCode::ModuleNotFound,
-        ErrorCode::ConfigurationNotFound,
-    ];
-    let code = error.code();
-    error.status() == Some(404) && names.iter().any(|name| code == Some(name.name()))
 }
 
 #[cfg(test)]

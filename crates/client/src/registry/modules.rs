@@ -220,6 +220,6 @@ impl RegistryClient {
         module_id: &str,
         etag: impl Into<Option<Etag>>,
     ) -> Result<(), Error> {
-        self.delete(path(device_id, module_id), etag.into()).await
+        self.hub.delete(path(device_id, module_id), etag.into()).await
     }
 }

@@ -85,7 +85,18 @@ impl Provider for Given {
             ("disable-local-auth", on(flags.disable_local_auth)),
             ("disable-device-sas", on(flags.disable_device_sas)),
             ("disable-module-sas", on(flags.disable_module_sas)),
+            ("token-issuer", list(&flags.token_issuer)),
+            ("token-audience", list(&flags.token_audience)),
+            ("token-role-claim", list(&flags.token_role_claim)),
+            ("token-ca-file", path(&flags.token_ca_file)),
+            (
+                "token-stale-hours",
+                flags.token_stale_hours.map(Value::from),
+            ),
             ("device-ca-file", paths(&flags.device_ca_file)),
+            ("tls-certificate-file", path(&flags.tls_certificate_file)),
+            ("tls-key-file", path(&flags.tls_key_file)),
+            ("tls-min-version", text(&flags.tls_min_version)),
             ("key-file", path(&flags.key_file)),
             ("passphrase-file", path(&flags.passphrase_file)),
             (

@@ -64,6 +64,7 @@ use crate::{
     auth::{Access, Unauthorized},
     telemetry::RequestCounts,
     throttle::Throttle,
+    tls::CurrentCertificate,
 };
 
 pub(crate) use error::{Refusal, TrackingId, written};
@@ -78,6 +79,8 @@ pub struct Rest {
     throttle: Option<Arc<Throttle>>,
     /// For metrics alone.
     store: Arc<dyn MeasuredStore>,
+    /// For metrics alone.
+    certificate: Arc<CurrentCertificate>,
     audit: Arc<AuditLog>,
     requests: RequestCounts,
     streams: job_events::Streams,
@@ -93,6 +96,7 @@ impl Rest {
         access: Arc<Access>,
         throttle: Option<Arc<Throttle>>,
         store: Arc<dyn MeasuredStore>,
+        certificate: Arc<CurrentCertificate>,
         audit: Arc<AuditLog>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -101,6 +105,7 @@ impl Rest {
             access,
             throttle,
             store,
+            certificate,
             audit,
             requests: RequestCounts::new(
                 routes().into_iter().map(|route| (route.method, route.path)),

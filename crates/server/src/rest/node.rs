@@ -31,6 +31,8 @@ pub(super) async fn metrics(State(rest): State<Arc<Rest>>, _: Call) -> Response 
         hub: &rest.hub,
         store: &*rest.store,
         requests: &rest.requests,
+        bearer: rest.access.bearer(),
+        certificate: &rest.certificate,
     };
     reply::text_with(
         StatusCode::OK,

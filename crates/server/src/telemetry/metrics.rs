@@ -110,6 +110,20 @@ metrics! {
     /// Time from a request's head to the head of its answer; method calls wait for their device.
     REQUEST_TIME: Histogram "fanfare_http_request_seconds" in "seconds" by ["method", "route"];
 
+    /// Bearer tokens by what became of them: `verified` by their signature, `remembered` from before, `refused`.
+    TOKENS: Counter "fanfare_bearer_tokens_total" in "tokens" by ["result"];
+    /// Fetches of the keys of an issuer of bearer tokens: `good` or `failed`.
+    ISSUER_FETCHES: Counter "fanfare_token_issuer_fetches_total" in "fetches" by ["issuer", "result"];
+    /// Keys of an issuer of bearer tokens that count now; with none, none of its tokens does.
+    ISSUER_KEYS: Gauge "fanfare_token_issuer_keys" in "keys" by ["issuer"];
+    /// Age of the keys of an issuer of bearer tokens, while there are any.
+    ISSUER_KEYS_AGE: Gauge "fanfare_token_issuer_keys_age_seconds" in "seconds" by ["issuer"];
+
+    /// When clients begin to refuse a certificate, in seconds since 1970: the hub's (`server`), or its private CA's.
+    CERTIFICATE_ENDS: Gauge "fanfare_tls_certificate_expiry_timestamp_seconds" in "seconds" by ["certificate"];
+    /// Certificates taken into use while running (`good`), and attempts that left the old one in use (`failed`).
+    CERTIFICATE_RELOADS: Counter "fanfare_tls_certificate_reloads_total" in "attempts" by ["result"];
+
     /// Lines of the audit log: `written` to its file, `lost` because they could not be.
     AUDIT_LINES: Counter "fanfare_audit_lines_total" in "lines" by ["result"];
 

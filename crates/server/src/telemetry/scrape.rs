@@ -1,9 +1,11 @@
 //! Brings all numbers of a node together when somebody asks for them.
 
+use fanfare_auth::bearer::Bearer;
 use fanfare_hub::{
     Hub,
     ids::Space,
     ports::measures::{MeasuredStore, StoreMeasures, StoreReading},
+    time::Timestamp,
 };
 
 use super::{
@@ -12,6 +14,7 @@ use super::{
     page::Page,
     process,
 };
+use crate::tls::CurrentCertificate;
 
 /// Where the numbers are.
 pub struct Sources<'a> {
@@ -21,6 +24,10 @@ pub struct Sources<'a> {
     pub store: &'a dyn MeasuredStore,
     /// Its service API.
     pub requests: &'a RequestCounts,
+    /// Who verifies bearer tokens, if anybody does.
+    pub bearer: Option<&'a Bearer>,
+    /// What it shows in a TLS handshake.
+    pub certificate: &'a CurrentCertificate,
 }
 
 /// Every metric in Prometheus' text form. What the store cannot tell at the moment is left out.
@@ -32,6 +39,10 @@ pub async fn scrape(sources: Sources<'_>) -> String {
     write_process(&mut page, sources.hub);
     write_devices(&mut page, sources.hub);
     write_requests(&mut page, sources.requests);
+    if let Some(bearer) = sources.bearer {
+        write_tokens(&mut page, bearer, sources.hub);
+    }
+    write_certificate(&mut page, sources.certificate);
     write_jobs(&mut page, &sources, reading.as_ref().ok());
     write_store(&mut page, sources.store.measures(), reading.as_ref().ok());
     page.finish()
@@ -93,6 +104,41 @@ fn write_requests(page: &mut Page, requests: &RequestCounts) {
     for route in &routes {
         page.histogram(&REQUEST_TIME, &[route.method, route.route], &route.took);
     }
+}
+
+fn write_tokens(page: &mut Page, bearer: &Bearer, hub: &Hub) {
+    let counts = bearer.counts();
+    page.number(&TOKENS, &["verified"], counts.verified.get());
+    page.number(&TOKENS, &["remembered"], counts.remembered.get());
+    page.number(&TOKENS, &["refused"], counts.refused.get());
+    let now = hub.clock.now();
+    let standings = bearer.standings(now);
+    for standing in &standings {
+        let issuer = &*standing.issuer;
+        page.number(&ISSUER_FETCHES, &[issuer, "good"], standing.fetched);
+        page.number(&ISSUER_FETCHES, &[issuer, "failed"], standing.failed);
+    }
+    for standing in &standings {
+        page.number(&ISSUER_KEYS, &[&standing.issuer], standing.keys);
+    }
+    for standing in &standings {
+        if let Some(since) = standing.keys_since {
+            let age = now.since(since).as_secs();
+            page.number(&ISSUER_KEYS_AGE, &[&standing.issuer], age);
+        }
+    }
+}
+
+fn write_certificate(page: &mut Page, certificate: &CurrentCertificate) {
+    let seconds = |at: Timestamp| at.0.div_euclid(1_000_000);
+    let ends = seconds(certificate.ends());
+    page.number(&CERTIFICATE_ENDS, &["server"], ends);
+    if let Some(ends) = certificate.authority_ends() {
+        page.number(&CERTIFICATE_ENDS, &["private_ca"], seconds(ends));
+    }
+    let (good, failed) = (certificate.reloaded.get(), certificate.failed.get());
+    page.number(&CERTIFICATE_RELOADS, &["good"], good);
+    page.number(&CERTIFICATE_RELOADS, &["failed"], failed);
 }
 
 fn write_jobs(page: &mut Page, sources: &Sources<'_>, reading: Option<&StoreReading>) {

@@ -186,6 +186,15 @@ impl Hub {
             .await
     }
 
+    /// Asks with an `Authorization` value.
+    pub(crate) async fn show(&self, authorization: &str, path: &str) -> Reply {
+        let request = Request::builder()
+            .uri(format!("{path}?api-version=2021-04-12"))
+            .header("host", ADDRESS)
+            .header("authorization", authorization);
+        self.raw(request.body(Full::default()).unwrap()).await
+    }
+
     /// Sends a request as the owner.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
         let body = if body.is_null() {

@@ -6,6 +6,8 @@
 //! of threads; see [`super::shell`].
 
 use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -301,6 +303,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         path: path.display().to_string(),
         source,
     };
+    create_private(path);
     let mut db = Connection::open(path).map_err(fail)?;
     configure(&db, CACHE_KIB).map_err(fail)?;
     let found = format_of(&db).map_err(fail)?;
@@ -319,6 +322,14 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         tx.commit().map_err(fail)?;
     }
     Ok(db)
+}
+
+/// Makes a new file for its owner alone. SQLite gives its log and index the same mode; to a file that it makes itself it
+/// gives what the umask leaves. A file that is there is not even opened: closing it would drop SQLite's locks.
+fn create_private(path: &Path) {
+    let mut options = OpenOptions::new();
+    // What cannot be made SQLite cannot open, and says why.
+    let _ = options.write(true).create_new(true).mode(0o600).open(path);
 }
 
 /// A connection for reads; sees what was committed when its transaction began.

@@ -83,6 +83,11 @@ impl Embedded {
         })
     }
 
+    /// What seals and opens the secrets in it.
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
     /// Which file it is.
     pub fn path(&self) -> &Path {
         &self.path

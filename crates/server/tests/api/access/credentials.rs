@@ -3,6 +3,7 @@
 use fanfare_wire::sas::{SasGrant, sign};
 use serde_json::{Value, json};
 
+use super::tokens::{self, Issuer};
 use crate::harness::{ADDRESS, Hub};
 
 /// What somebody comes with, and what it should open.
@@ -24,6 +25,8 @@ pub(super) enum Proves {
     Rights(&'static [&'static str]),
     /// These rights, but only below this path.
     RightsBelow(&'static str, &'static [&'static str]),
+    /// The roles of these letters.
+    Roles(&'static str),
 }
 
 /// A moment that tokens of these tests outlive.
@@ -70,7 +73,7 @@ fn token(resource: &str, key: &str, policy: Option<&str>, expiry: i64) -> String
     sign(&grant).unwrap()
 }
 
-fn nothing(name: &str, authorization: &str) -> Credential {
+pub(super) fn nothing(name: &str, authorization: &str) -> Credential {
     Credential {
         name: name.to_owned(),
         authorization: Some(authorization.to_owned()),
@@ -79,7 +82,7 @@ fn nothing(name: &str, authorization: &str) -> Credential {
 }
 
 /// All of them.
-pub(super) async fn all(hub: &Hub) -> Vec<Credential> {
+pub(super) async fn all(hub: &Hub, issuer: &Issuer) -> Vec<Credential> {
     let mut all = vec![Credential {
         name: "nothing at all".to_owned(),
         authorization: None,
@@ -90,6 +93,7 @@ pub(super) async fn all(hub: &Hub) -> Vec<Credential> {
     all.extend(spoiled(hub));
     all.extend(identities(hub).await);
     all.extend(revoked(hub).await);
+    all.extend(tokens::all(issuer));
     all
 }
 

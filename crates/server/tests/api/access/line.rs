@@ -35,6 +35,17 @@ impl<'a> Line<'a> {
         path: &str,
         authorization: &Option<String>,
     ) -> Reply {
+        self.send_body(method, path, authorization, "{}").await
+    }
+
+    /// The same with another body.
+    pub(super) async fn send_body(
+        &mut self,
+        method: &str,
+        path: &str,
+        authorization: &Option<String>,
+        body: &str,
+    ) -> Reply {
         let request = || {
             let mut request = Request::builder()
                 .method(method)
@@ -43,7 +54,7 @@ impl<'a> Line<'a> {
             if let Some(authorization) = authorization {
                 request = request.header("authorization", authorization);
             }
-            request.body(Full::from("{}")).unwrap()
+            request.body(Full::from(body.to_owned())).unwrap()
         };
         let exchange = async {
             loop {

@@ -6,6 +6,7 @@ mod credentials;
 mod line;
 mod proofs;
 mod table;
+pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
 
@@ -14,33 +15,37 @@ use fanfare_server::rest::routes;
 use self::{
     credentials::{Credential, Proves},
     line::Line,
-    table::{ROLES, Rights, Row, TABLE},
+    table::{ROLES, Row, TABLE},
+    tokens::Issuer,
 };
 use crate::harness::{Hub, Reply};
 
-/// A hub that looks at every request, however many of them fail.
-async fn hub() -> Hub {
-    Hub::start_with(|flags| flags.failures_per_minute = Some(1_000_000)).await
+/// A hub that looks at every request, however many of them fail, and has an issuer's keys.
+async fn hub(issuer: &Issuer) -> Hub {
+    let hub = Hub::start_with(|flags| {
+        flags.failures_per_minute = Some(1_000_000);
+        flags.token_issuer = vec![issuer.server.url().to_owned()];
+    });
+    let hub = hub.await;
+    issuer.is_known_to(&hub).await;
+    hub
 }
 
 #[tokio::test]
 async fn every_route_lets_in_whom_the_table_says() {
-    let hub = hub().await;
+    let issuer = Issuer::start().await;
+    let hub = hub(&issuer).await;
     let rows = rows_by_route();
     let mut refusal = None;
-    for credential in credentials::all(&hub).await {
+    for credential in credentials::all(&hub, &issuer).await {
         let mut line = Line::to(&hub);
-        for ((method, path), (_, _, rights, _)) in &rows {
+        for ((method, path), row) in &rows {
             let reply = line
                 .send(method, &filled(path), &credential.authorization)
                 .await;
             let is_let_in = reply.status != 401;
             let place = format!("{} at {method} {path}", credential.name);
-            assert_eq!(
-                is_let_in,
-                opens(&credential, path, rights),
-                "{place}: {reply:?}"
-            );
+            assert_eq!(is_let_in, opens(&credential, row), "{place}: {reply:?}");
             if !is_let_in {
                 let seen = without_tracking(&reply);
                 let first = refusal.get_or_insert_with(|| seen.clone());
@@ -77,7 +82,8 @@ fn rows_by_route() -> BTreeMap<(&'static str, &'static str), Row> {
     rows
 }
 
-fn opens(credential: &Credential, path: &str, needed: Rights) -> bool {
+fn opens(credential: &Credential, row: &Row) -> bool {
+    let (_, path, needed, roles) = row;
     let has = |rights: &[&str]| {
         let mut any = needed.iter();
         any.any(|all| all.iter().all(|right| rights.contains(right)))
@@ -86,9 +92,10 @@ fn opens(credential: &Credential, path: &str, needed: Rights) -> bool {
         Proves::Nothing => has(&[]),
         Proves::Rights(rights) => has(rights),
         Proves::RightsBelow(below, rights) => {
-            let is_below = path == below || path.starts_with(&format!("{below}/"));
+            let is_below = *path == below || path.starts_with(&format!("{below}/"));
             has(if is_below { rights } else { &[] })
         }
+        Proves::Roles(letters) => has(&[]) || letters.chars().any(|letter| roles.contains(letter)),
     }
 }
 
@@ -142,6 +149,46 @@ async fn a_query_needs_what_it_reads() {
         let body = serde_json::json!({"query": query}).to_string();
         let reply = hub.send(policy, "POST", "/devices/query", &[], &body).await;
         assert_eq!(reply.status, status, "{policy} {query}: {reply:?}");
+    }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_query_of_a_token_needs_what_it_reads() {
+    let issuer = Issuer::start().await;
+    let hub = hub(&issuer).await;
+    let mut line = Line::to(&hub);
+    for (role, query, status) in [
+        ("IoT Hub Twin Contributor", "SELECT * FROM devices", 200),
+        (
+            "IoT Hub Twin Contributor",
+            "SELECT * FROM devices.modules",
+            200,
+        ),
+        (
+            "IoT Hub Twin Contributor",
+            "SELECT * FROM devices.jobs",
+            401,
+        ),
+        ("IoT Hub Data Reader", "SELECT * FROM devices.jobs", 200),
+        (
+            "IoT Hub Data Contributor",
+            "SELECT * FROM devices.jobs",
+            200,
+        ),
+        ("IoT Hub Registry Contributor", "SELECT * FROM devices", 401),
+        (
+            "IoT Hub Registry Contributor",
+            "SELECT * FROM devices.jobs",
+            401,
+        ),
+    ] {
+        let body = serde_json::json!({"query": query}).to_string();
+        let authorization = Some(issuer.bearer(&[role]));
+        let reply = line
+            .send_body("POST", "/devices/query", &authorization, &body)
+            .await;
+        assert_eq!(reply.status, status, "{role} {query}: {reply:?}");
     }
     hub.stop().await;
 }
