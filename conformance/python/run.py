@@ -1,7 +1,8 @@
 """Runs the Python conformance tests: `FANFARE_BIN=target/release/fanfare python3 conformance/python/run.py [filter ...]`.
 
 Makes `.venv` from `requirements.txt` when it is missing or belongs to another list, then hands over to
-`suite.py` inside it. Needs Python 3.11 (the service SDK imports uamqp, whose wheels end there) with `venv`.
+`suite.py` inside it. Needs Python 3.11 (the service SDK imports uamqp, whose wheels end there) with `venv`, and Node
+for the issuer of bearer tokens, which is the Node suite's.
 """
 
 import hashlib

@@ -231,3 +231,15 @@ describe('a hub without local keys', () => {
     await disconnect(await connectRaw(string));
   });
 });
+
+describe('a hub that knows no issuer', () => {
+  it('Registry.fromTokenCredential, JobClient.fromTokenCredential, refused: no token is any good there', async () => {
+    await hub.restart([]);
+    for (const client of ['owner', 'contributor']) {
+      const { registry, jobClient } = signedIn(client);
+      await assert.rejects(registry.get('witness'), unauthorized);
+      await assert.rejects(jobClient.getJob('witness'), unauthorized);
+    }
+    await Registry.fromConnectionString(await hub.connectionString('iothubowner')).get('witness');
+  });
+});

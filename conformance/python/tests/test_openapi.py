@@ -28,6 +28,9 @@ EXAMPLES_PER_OPERATION = 10
 RUN_SECONDS_MAX = 240
 # What the document's examples name, so that not every request meets nothing.
 DEVICE, MODULE, JOB, CONFIGURATION = "door-1", "lock", "tonight", "lights"
+# Whose token the requests carry: a policy that no request names by chance and then deletes or gives other keys.
+JUDGE = "judge-of-the-document"
+RIGHTS = ["RegistryWrite", "ServiceConnect", "DeviceConnect"]
 # Query parameters and headers that the hub does not know are ignored, as everywhere.
 CONFIG = "[generation]\nallow-extra-parameters = false\n"
 
@@ -50,6 +53,8 @@ class OpenApi(unittest.TestCase):
         self.addCleanup(lambda: self.hub.process.poll() is None and self.hub.kill9())
         self.hub.start()
         self.token = token(self.hub.connection_string("iothubowner"))
+        self.ask("PUT", f"/fanfare/v1/policies/{JUDGE}", {"rights": RIGHTS})
+        self.token = token(self.hub.connection_string(JUDGE))
         self.ask("PUT", f"/devices/{DEVICE}", {"deviceId": DEVICE})
         self.ask("PUT", f"/devices/{DEVICE}/modules/{MODULE}", {"deviceId": DEVICE, "moduleId": MODULE})
         tags = {"type": "scheduleUpdateTwin", "queryCondition": "*", "updateTwin": {"tags": {"building": "43"}}}

@@ -80,14 +80,14 @@ class Signatures(Scene):
             client = IoTHubDeviceClient.create_from_sastoken(self.hub.sas(*flags))
             self.open(client)
             self.assertEqual(self.echoed("py-signed-in", flags[0]), flags[0])
-            client.shutdown()
+            client.disconnect()
         module = ("--device", "py-signed-in", "--module", "pump")
         for flags in (module, ("--policy", "device", *module)):
             client = IoTHubModuleClient.create_from_sastoken(self.hub.sas(*flags))
             self.open(client)
             result = self.registry.invoke_device_module_method("py-signed-in", "pump", self.echo(flags[0]))
             self.assertEqual(result.payload, flags[0])
-            client.shutdown()
+            client.disconnect()
         without = self.hub.sas("--policy", "service", "--device", "py-signed-in")
         with self.assertRaises(CredentialError):
             self.open(IoTHubDeviceClient.create_from_sastoken(without))
@@ -99,7 +99,7 @@ class Signatures(Scene):
         device = self.connect("py-rekeyed", secondary)
         changed = self.registry.update_device_with_sas("py-rekeyed", made.etag, new, secondary, "enabled")
         self.assertEqual(self.echoed("py-rekeyed", 1), 1)
-        device.shutdown()
+        device.disconnect()
         with self.assertRaises(CredentialError):
             self.connect("py-rekeyed", old)
         self.connect("py-rekeyed", new)

@@ -92,7 +92,7 @@ class Certificates(Scene):
         self.assertEqual(self.registry.invoke_device_method("py-self", self.echo("hello")).payload, "hello")
 
     def test_another_certificate(self):
-        """IoTHubDeviceClient.connect, refused: another certificate than the identity names"""
+        """IoTHubDeviceClient.create_from_x509_certificate, IoTHubDeviceClient.connect, refused: another certificate than the identity names"""
         self.self_signed("right", "/CN=py-strict")
         self.self_signed("wrong", "/CN=py-strict")
         self.registry.create_device_with_x509("py-strict", self.thumbprint("right", "sha256"), None, "enabled")
@@ -108,7 +108,7 @@ class Certificates(Scene):
         device = self.open(self.device("old", "py-renewed"))
         renewed = self.registry.update_device_with_x509("py-renewed", made.etag, old, new, "enabled")
         self.assertEqual(self.registry.invoke_device_method("py-renewed", self.echo("still")).payload, "still")
-        device.shutdown()
+        device.disconnect()
         self.open(self.device("new", "py-renewed"))
         self.registry.update_device_with_x509("py-renewed", renewed.etag, new, None, "enabled")
         self.assertEqual(self.registry.invoke_device_method("py-renewed", self.echo("now")).payload, "now")
@@ -119,9 +119,9 @@ class Certificates(Scene):
         """IoTHubDeviceClient.create_from_x509_certificate: a job reaches a device below an authority"""
         self.self_signed("py-acme", "/CN=Acme devices")
         self.prove("py-acme")
-        self.below("py-acme", "leaf", "/CN=py-ca")
-        self.registry.create_device_with_certificate_authority("py-ca", "enabled")
-        self.open(self.device("leaf", "py-ca"))
+        self.below("py-acme", "leaf", "/CN=py-x509-ca")
+        self.registry.create_device_with_certificate_authority("py-x509-ca", "enabled")
+        self.open(self.device("leaf", "py-x509-ca"))
         job_id = str(uuid.uuid4())
         request = JobRequest(
             job_id=job_id,
@@ -129,25 +129,41 @@ class Certificates(Scene):
             start_time=datetime.now(timezone.utc).isoformat(),
             max_execution_time_in_seconds=60,
             cloud_to_device_method=self.echo("hello"),
-            query_condition="deviceId IN ['py-ca']",
+            query_condition="deviceId IN ['py-x509-ca']",
         )
         self.jobs.create_scheduled_job(job_id, request)
         job = self.wait_for_end(job_id)
-        self.assertEqual((job.status, self.rows(job_id)["py-ca"].status), ("completed", "completed"))
+        self.assertEqual((job.status, self.rows(job_id)["py-x509-ca"].status), ("completed", "completed"))
 
     def test_modules(self):
         """IoTHubModuleClient.create_from_x509_certificate: modules with certificates, by thumbprint and below an authority"""
         self.self_signed("py-works", "/CN=Works")
         self.prove("py-works")
         self.self_signed("self", "/CN=pump")
-        self.below("py-works", "leaf", "/CN=py-host\\/valve")
-        self.create("py-host")
-        self.registry.create_module_with_x509("py-host", "pump", "us", self.thumbprint("self"), None)
-        self.registry.create_module_with_certificate_authority("py-host", "valve", "us")
+        self.below("py-works", "leaf", "/CN=py-x509-host\\/valve")
+        self.create("py-x509-host")
+        self.registry.create_module_with_x509("py-x509-host", "pump", "us", self.thumbprint("self"), None)
+        self.registry.create_module_with_certificate_authority("py-x509-host", "valve", "us")
         for name, module in (("self", "pump"), ("leaf", "valve")):
             client = IoTHubModuleClient.create_from_x509_certificate(
-                self.x509(name), self.hub.address, "py-host", module
+                self.x509(name), self.hub.address, "py-x509-host", module
             )
             self.open(client)
-            result = self.registry.invoke_device_module_method("py-host", module, self.echo(module))
+            result = self.registry.invoke_device_module_method("py-x509-host", module, self.echo(module))
             self.assertEqual(result.payload, module)
+
+    def test_a_module_with_another_certificate(self):
+        """IoTHubModuleClient.create_from_x509_certificate, IoTHubModuleClient.connect, refused: another certificate than the identity names, its device's too"""
+        self.self_signed("right", "/CN=pump")
+        self.self_signed("wrong", "/CN=pump")
+        self.registry.create_device_with_x509("py-x509-strict", self.thumbprint("wrong"), None, "enabled")
+        self.registry.create_module_with_x509("py-x509-strict", "pump", "us", self.thumbprint("right"), None)
+
+        def module(name):
+            return IoTHubModuleClient.create_from_x509_certificate(
+                self.x509(name), self.hub.address, "py-x509-strict", "pump"
+            )
+
+        with self.assertRaises(CredentialError):
+            self.open(module("wrong"))
+        self.open(module("right"))

@@ -318,7 +318,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// What follows the scheme `Bearer`, which may be written in any case.
+/// What follows the scheme `Bearer`, which may be written in any case. compat: AUTH-27
 fn bearer_token(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     let is_bearer = scheme.eq_ignore_ascii_case("bearer");

@@ -69,7 +69,7 @@ pub(super) fn check(
         return Err(BearerRefusal::NotYet);
     }
     if claims.contains_key("cnf") {
-        // Its holder should have to prove that they have a key, which a bearer does not.
+        // Its holder should have to prove that they have a key, which a bearer does not. compat: AUTH-21
         return Err(BearerRefusal::Bound);
     }
     let subject = name(claims, &["sub", "oid"])?.ok_or(BearerRefusal::NoSubject)?;
@@ -119,6 +119,7 @@ fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, Beare
 }
 
 /// The first of some claims that is there. It goes into logs and job documents, so it must be a plain, short text.
+/// compat: AUTH-29
 fn name(claims: &Map<String, Value>, names: &[&str]) -> Result<Option<Arc<str>>, BearerRefusal> {
     let Some(found) = names.iter().find_map(|name| claims.get(*name)) else {
         return Ok(None);

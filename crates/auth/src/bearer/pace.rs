@@ -1,7 +1,7 @@
 //! Decides when an issuer's keys are fetched: before they grow old, sooner when a token names a key that nobody knows,
 //! more and more seldom while the issuer fails.
 //!
-//! Pure: the time and the dice are arguments. One fetch runs at a time, whoever asked for it.
+//! Pure: the time and the dice are arguments. One fetch runs at a time, whoever asked for it. compat: AUTH-28
 
 use std::time::Duration;
 

@@ -106,9 +106,13 @@ async fn claims_are_read_as_providers_write_them() {
     let mut settings = settings(&[issuer.url()]);
     let own = &mut settings.issuers[0];
     own.audiences = vec!["api://fleet".to_owned()];
-    own.role_claims = vec!["roles".to_owned(), "realm_access.roles".to_owned()];
+    own.role_claims = ["roles", "realm_access.roles", "oid"]
+        .map(str::to_owned)
+        .to_vec();
     let jobs = ActionSet::parse("jobs/*").unwrap();
-    own.roles = [("fleet-jobs".to_owned(), jobs)].into();
+    own.roles = ["fleet-jobs", "known"]
+        .map(|name| (name.to_owned(), jobs))
+        .into();
     let rig = Rig::start(settings);
     rig.fetched(issuer.url(), 1).await;
     let reader = BuiltInRole::named(READER).unwrap().actions();
@@ -128,6 +132,13 @@ async fn claims_are_read_as_providers_write_them() {
             "object",
             Some("app"),
             reader,
+        ),
+        (
+            "Entra 1.0, an application known by its object id",
+            json!({"ver": "1.0", "appid": "app", "oid": "known", "sub": "known"}),
+            "known",
+            Some("app"),
+            jobs,
         ),
         (
             "Entra 2.0, a user",

@@ -87,8 +87,21 @@ enum Lie {
     Keys(Reply),
 }
 
-fn lies(honest: &str, elsewhere: &str, key: &SigningKey) -> Vec<(&'static str, Lie)> {
-    use Lie::{Discovery, Keys};
+fn text(text: &str) -> Reply {
+    Reply::http("200 OK", "content-type: application/json\r\n", text)
+}
+
+fn moved(to: &str) -> Reply {
+    Reply::http("302 Found", &format!("location: {to}\r\n"), "")
+}
+
+/// Longer than any document may be, and good otherwise.
+fn giant(key: &SigningKey) -> Reply {
+    json_reply(&json!({"x": "x".repeat(300_000), "keys": [key.jwk()]}))
+}
+
+fn discoveries(honest: &str, elsewhere: &str, key: &SigningKey) -> Vec<(&'static str, Lie)> {
+    use Lie::Discovery;
     let discovery = |more: Value| {
         let mut document = json!({"issuer": honest, "jwks_uri": format!("{honest}/keys")});
         document
@@ -97,17 +110,9 @@ fn lies(honest: &str, elsewhere: &str, key: &SigningKey) -> Vec<(&'static str, L
             .extend(more.as_object().unwrap().clone());
         Discovery(json_reply(&document))
     };
-    let text = |text: &str| Reply::http("200 OK", "content-type: application/json\r\n", text);
-    let moved = |to: &str| Reply::http("302 Found", &format!("location: {to}\r\n"), "");
-    let keys = |keys: Value| Keys(json_reply(&json!({"keys": keys})));
-    let giant = || json_reply(&json!({"x": "x".repeat(300_000), "keys": [key.jwk()]}));
-    let deep = format!("{{\"keys\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
     let twice = format!(
         r#"{{"issuer":"https://evil.test","issuer":"{honest}","jwks_uri":"{honest}/keys"}}"#
     );
-    let mut private = key.jwk();
-    private["d"] = json!("AQAB");
-    let oct = json!({"kty": "oct", "kid": "k", "k": "c2VjcmV0"});
     vec![
         ("another issuer", discovery(json!({"issuer": elsewhere}))),
         (
@@ -126,7 +131,7 @@ fn lies(honest: &str, elsewhere: &str, key: &SigningKey) -> Vec<(&'static str, L
             discovery(json!({"jwks_uri": "http://192.0.2.1/keys"})),
         ),
         ("keys nowhere", discovery(json!({"jwks_uri": "keys"}))),
-        ("a giant discovery document", Discovery(giant())),
+        ("a giant discovery document", Discovery(giant(key))),
         ("no JSON", Discovery(text("<html>"))),
         ("a list", Discovery(text("[]"))),
         (
@@ -146,9 +151,20 @@ fn lies(honest: &str, elsewhere: &str, key: &SigningKey) -> Vec<(&'static str, L
             "a document elsewhere",
             Discovery(moved(&format!("{elsewhere}{CONFIGURATION}"))),
         ),
+    ]
+}
+
+fn key_sets(honest: &str, elsewhere: &str, key: &SigningKey) -> Vec<(&'static str, Lie)> {
+    use Lie::Keys;
+    let keys = |keys: Value| Keys(json_reply(&json!({"keys": keys})));
+    let deep = format!("{{\"keys\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let mut private = key.jwk();
+    private["d"] = json!("AQAB");
+    let oct = json!({"kty": "oct", "kid": "k", "k": "c2VjcmV0"});
+    vec![
         ("keys elsewhere", Keys(moved(&format!("{elsewhere}/keys")))),
         ("keys in a circle", Keys(moved(&format!("{honest}/keys")))),
-        ("giant keys", Keys(giant())),
+        ("giant keys", Keys(giant(key))),
         (
             "half of the keys",
             Keys(Reply::Bytes(
@@ -182,7 +198,9 @@ async fn what_a_lying_issuer_serves_is_not_used() {
     rig.fetched(liar.url(), 1).await;
     let token = token(&liar, &key);
     let mut failed = 1;
-    for (name, lie) in lies(liar.url(), elsewhere.url(), &key) {
+    let mut lies = discoveries(liar.url(), elsewhere.url(), &key);
+    lies.extend(key_sets(liar.url(), elsewhere.url(), &key));
+    for (name, lie) in lies {
         match lie {
             Lie::Discovery(reply) => liar.answer(by_suffix(CONFIGURATION, reply)),
             Lie::Keys(reply) => liar.answer(by_suffix("/keys", reply)),

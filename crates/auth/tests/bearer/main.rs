@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod encrypted;
 mod good;
 mod issuers;
 mod lies;

@@ -14,6 +14,7 @@ mod job_document;
 mod job_events;
 mod jobs;
 mod keys;
+mod linger;
 mod methods;
 mod node;
 pub mod openapi;

@@ -33,7 +33,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::progress::Progress;
+use super::{
+    linger::{self, Lent},
+    progress::Progress,
+};
 use crate::{
     gate::{Gate, Patience, Source, TURN_WITHIN, Turn, Visit, prepare},
     shutdown::CONNECTIONS_WITHIN,
@@ -327,18 +330,22 @@ struct ForPeer {
 type Routed = TowerToHyperService<Router>;
 
 impl Service<Request<Incoming>> for ForPeer {
-    type Response = <Routed as Service<Request<Incoming>>>::Response;
-    type Error = <Routed as Service<Request<Incoming>>>::Error;
+    type Response = <Routed as Service<Request<Lent<Incoming>>>>::Response;
+    type Error = <Routed as Service<Request<Lent<Incoming>>>>::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.talk.heard();
         let version = request.version();
         request.extensions_mut().insert(self.peer);
+        let (request, left) = linger::lend(request);
         let answer = self.router.call(request);
         let talk = self.talk.clone();
         Box::pin(async move {
             let mut answer = answer.await?;
+            if let Some(left) = left {
+                left.discard().await;
+            }
             talk.answered(version, &mut answer);
             Ok(answer)
         })

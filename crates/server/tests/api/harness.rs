@@ -138,7 +138,12 @@ impl Hub {
     }
 
     pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.dial(self.address).await
+    }
+
+    /// A connection to another of its ports.
+    pub(crate) async fn dial(&self, address: SocketAddr) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from(ADDRESS).unwrap();
         self.connector.connect(name, stream).await.unwrap()
     }

@@ -26,6 +26,7 @@ mod refusals;
 mod registry;
 mod secrets;
 mod suspects;
+mod tokens;
 mod transfers;
 mod twins;
 mod wrong;

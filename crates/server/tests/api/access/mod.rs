@@ -20,21 +20,10 @@ use self::{
 };
 use crate::harness::{Hub, Reply};
 
-/// A hub that looks at every request, however many of them fail, and has an issuer's keys.
-async fn hub(issuer: &Issuer) -> Hub {
-    let hub = Hub::start_with(|flags| {
-        flags.failures_per_minute = Some(1_000_000);
-        flags.token_issuer = vec![issuer.server.url().to_owned()];
-    });
-    let hub = hub.await;
-    issuer.is_known_to(&hub).await;
-    hub
-}
-
 #[tokio::test]
 async fn every_route_lets_in_whom_the_table_says() {
     let issuer = Issuer::start().await;
-    let hub = hub(&issuer).await;
+    let hub = issuer.hub(|_| {}).await;
     let rows = rows_by_route();
     let mut refusal = None;
     for credential in credentials::all(&hub, &issuer).await {
@@ -156,7 +145,7 @@ async fn a_query_needs_what_it_reads() {
 #[tokio::test]
 async fn a_query_of_a_token_needs_what_it_reads() {
     let issuer = Issuer::start().await;
-    let hub = hub(&issuer).await;
+    let hub = issuer.hub(|_| {}).await;
     let mut line = Line::to(&hub);
     for (role, query, status) in [
         ("IoT Hub Twin Contributor", "SELECT * FROM devices", 200),

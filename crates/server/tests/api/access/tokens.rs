@@ -1,13 +1,15 @@
 //! Bearer tokens of an issuer that runs beside the hub.
 
 use fanfare_auth::testing::{SigningKey, TestIssuer, claims, encoded};
+use fanfare_server::Flags;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{
     credentials::{Credential, Proves, nothing},
     table::ROLES,
 };
-use crate::harness::{ADDRESS, Hub};
+use crate::harness::{ADDRESS, Hub, PATIENCE};
 
 /// An issuer with one key.
 pub(crate) struct Issuer {
@@ -36,13 +38,26 @@ impl Issuer {
         format!("Bearer {}", self.key.mint(&claims))
     }
 
-    /// Asks until the hub has the issuer's keys; each look is a whole request.
-    pub(crate) async fn is_known_to(&self, hub: &Hub) {
+    /// A hub that has the issuer's keys, and looks at every request, however many of them fail.
+    pub(crate) async fn hub(&self, change: impl FnOnce(&mut Flags)) -> Hub {
+        self.hub_on(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// The same on a folder that may have been used before.
+    pub(crate) async fn hub_on(&self, folder: TempDir, change: impl FnOnce(&mut Flags)) -> Hub {
+        let hub = Hub::with(folder, |flags| {
+            flags.failures_per_minute = Some(1_000_000);
+            flags.token_issuer = vec![self.server.url().to_owned()];
+            change(flags);
+        });
+        let hub = hub.await;
         let authorization = self.bearer(&["IoT Hub Data Reader"]);
+        // Each look is a whole request.
         let known =
             async { while hub.show(&authorization, "/fanfare/v1/profile").await.status != 200 {} };
-        let known = tokio::time::timeout(crate::harness::PATIENCE, known).await;
+        let known = tokio::time::timeout(PATIENCE, known).await;
         known.expect("the hub fetches the issuer's keys");
+        hub
     }
 }
 
