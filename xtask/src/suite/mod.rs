@@ -74,10 +74,11 @@ impl StageName {
     fn limit(self) -> Duration {
         let minutes = match self {
             StageName::Fmt | StageName::Tidy | StageName::Surface => 2,
-            StageName::Ensure | StageName::Node | StageName::Python => 10,
+            StageName::Ensure => 10,
             // A slow machine that compiles everything is not a failure.
             StageName::Clippy | StageName::Unit | StageName::Doc | StageName::Fuzz => 30,
             StageName::Release | StageName::Kill => 30,
+            StageName::Node | StageName::Python => 30,
         };
         Duration::from_secs(minutes * 60)
     }

@@ -165,26 +165,21 @@ fn fault_of(words: &str) -> LineFault {
             "missing field `id`" => {
                 "missing field `id`, the name of the device here (not `deviceId`)".to_owned()
             }
-            problem if problem.starts_with("authentication") => without_value(problem),
-            problem => problem.replacen("the body is not valid JSON", "not valid JSON", 1),
+            problem => {
+                of_no_type(problem).replacen("the body is not valid JSON", "not valid JSON", 1)
+            }
         },
     }
 }
 
-/// The parser's words for a value of a wrong kind, without the value: it may be a key.
-fn without_value(problem: &str) -> String {
-    let parts = problem
-        .find([' ', '`'])
-        .and_then(|from| problem[from..].find(['"', '`']).map(|at| from + at))
-        .zip(problem.rfind(", expected "));
-    match parts {
-        Some((value, expected)) if value < expected => {
-            let (before, after) = (&problem[..value], &problem[expected..]);
-            let after = match after.starts_with(", expected struct ") {
-                true => ", expected an object",
-                false => after,
-            };
-            format!("{}{after}", before.trim_end())
+/// The parser's words, without a name of ours for what it wanted, and without what somebody put in a key's place.
+fn of_no_type(problem: &str) -> String {
+    if let Some((before, _)) = problem.split_once(", expected struct ") {
+        return format!("{before}, expected an object");
+    }
+    match (problem.split_once(" `"), problem.rsplit_once(", expected ")) {
+        (Some((before, _)), Some((_, after))) if problem.starts_with("authentication") => {
+            format!("{before}, expected {after}")
         }
         _ => problem.to_owned(),
     }
@@ -285,7 +280,7 @@ mod tests {
         for (credentials, problem) in [
             (
                 r#"{"symmetricKey":"c2VjcmV0"}"#,
-                "authentication.symmetricKey: invalid type: string, expected struct SymmetricKey",
+                "authentication.symmetricKey: invalid type: string, expected an object",
             ),
             (
                 r#"", expected c2VjcmV0""#,

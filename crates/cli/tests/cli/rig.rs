@@ -266,7 +266,7 @@ async fn timeout_of<T>(future: impl Future<Output = T>) -> Result<T, tokio::time
 }
 
 /// Words for what differs from run to run, and what it looks like; the group is what is replaced.
-const PATTERNS: [(&str, &str); 5] = [
+const PATTERNS: [(&str, &str); 7] = [
     (
         "[TRACKING]",
         r"(?<redacted>[0-9a-f]{32}-G:[0-9]-TimeStamp:[0-9/]+ [0-9:]+)",
@@ -279,6 +279,8 @@ const PATTERNS: [(&str, &str); 5] = [
         "[TIME]",
         r"(?<redacted>20[0-9]{2}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?(Z|[+-][0-9:]{5})?)",
     ),
+    ("[SHA256]", r"\b(?<redacted>[0-9A-F]{64})\b"),
+    ("[SHA1]", r"\b(?<redacted>[0-9A-F]{40})\b"),
     ("[KEY]", r"(?<redacted>[A-Za-z0-9+/]{43}=)"),
     ("[MS]", r"(?<redacted>[0-9]+(\.[0-9]+)?) ?(ms|µs)\b"),
 ];
