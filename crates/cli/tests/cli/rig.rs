@@ -279,8 +279,8 @@ const PATTERNS: [(&str, &str); 7] = [
         "[TIME]",
         r"(?<redacted>20[0-9]{2}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?(Z|[+-][0-9:]{5})?)",
     ),
-    ("[SHA256]", r"\b(?<redacted>[0-9A-F]{64})\b"),
-    ("[SHA1]", r"\b(?<redacted>[0-9A-F]{40})\b"),
+    ("[THUMBPRINT_LONG]", r"\b(?<redacted>[0-9A-F]{64})\b"),
+    ("[THUMBPRINT]", r"\b(?<redacted>[0-9A-F]{40})\b"),
     ("[KEY]", r"(?<redacted>[A-Za-z0-9+/]{43}=)"),
     ("[MS]", r"(?<redacted>[0-9]+(\.[0-9]+)?) ?(ms|µs)\b"),
 ];
