@@ -52,7 +52,9 @@ static FLEET: LazyLock<Fleet> = LazyLock::new(|| {
 impl Fleet {
     fn admits(&self, chain: &[&[u8]], identity: &Identity) -> bool {
         let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(*der)).collect();
-        let admitted = self.certificates.admit(&chain, identity, &self.trusted, NOW);
+        let admitted = self
+            .certificates
+            .admit(&chain, identity, &self.trusted, NOW);
         admitted.is_ok()
     }
 }
@@ -90,7 +92,11 @@ fuzz_target!(|input: &[u8]| {
     match kind {
         b'D' => {
             let is_own = fleet.admits(&[rest], &fleet.by_thumbprint);
-            assert_eq!(is_own, rest == SELF_SIGNED, "another certificate's thumbprint");
+            assert_eq!(
+                is_own,
+                rest == SELF_SIGNED,
+                "another certificate's thumbprint"
+            );
             if fleet.admits(&[rest, BETWEEN], &fleet.by_authority) {
                 assert!(contains(rest, signed_part(LEAF)), "a leaf was forged");
             }
@@ -116,7 +122,10 @@ fn check_authority(der: &[u8]) {
     let trusted: Arc<[_]> = Arc::from([TrustedCertificate::new(authority.der)]);
     let chain = [LEAF, BETWEEN].map(CertificateDer::from);
     let by_authority = &FLEET.by_authority;
-    if certificates.admit(&chain, by_authority, &trusted, NOW).is_ok() {
+    if certificates
+        .admit(&chain, by_authority, &trusted, NOW)
+        .is_ok()
+    {
         let vouches = [ROOT, BETWEEN].map(|der| contains(&trusted[0].der, public_point(der)));
         assert!(vouches.contains(&true), "a stranger vouched for a device");
     }
@@ -127,7 +136,9 @@ fn check_upload(pem: &[u8]) {
     let _ = AuthorityCertificate::from_pem(pem, NOW);
     let _ = AuthorityCertificate::all_from_pem(pem);
     let _ = FLEET.root.check_proof(pem, "0123456789ABCDEF", NOW);
-    let other = FLEET.root.check_proof(pem, "a code that nobody was given", NOW);
+    let other = FLEET
+        .root
+        .check_proof(pem, "a code that nobody was given", NOW);
     assert!(other.is_err(), "a proof without its code");
 }
 
@@ -138,14 +149,19 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 /// What the issuer signed of a certificate: both lengths before it take two bytes after `30 82`.
 fn signed_part(der: &[u8]) -> &[u8] {
     let length = usize::from(u16::from_be_bytes([der[6], der[7]]));
-    assert_eq!((&der[..2], &der[4..6]), (&[0x30, 0x82][..], &[0x30, 0x82][..]));
+    assert_eq!(
+        (&der[..2], &der[4..6]),
+        (&[0x30, 0x82][..], &[0x30, 0x82][..])
+    );
     &der[4..8 + length]
 }
 
 /// The public key of a certificate whose key is on P-256.
 fn public_point(der: &[u8]) -> &[u8] {
     const BEFORE: &[u8] = &[0x86, 0x48, 0xce, 0x3d, 3, 1, 7, 3, 0x42, 0, 4];
-    let start = der.windows(BEFORE.len()).position(|window| window == BEFORE);
+    let start = der
+        .windows(BEFORE.len())
+        .position(|window| window == BEFORE);
     let start = start.expect("its key is on P-256") + BEFORE.len();
     &der[start..start + 64]
 }

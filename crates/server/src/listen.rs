@@ -32,12 +32,11 @@ pub(crate) async fn listen(
     let mut listeners = Vec::with_capacity(bind.len());
     for address in bind {
         let address = SocketAddr::new(*address, port);
-        let listener = bind_one(address)
-            .map_err(|error| ListenError {
-                address,
-                purpose,
-                reason: reason(&error, address, flag),
-            })?;
+        let listener = bind_one(address).map_err(|error| ListenError {
+            address,
+            purpose,
+            reason: reason(&error, address, flag),
+        })?;
         listeners.push(listener);
     }
     Ok(listeners)

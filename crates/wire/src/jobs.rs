@@ -12,8 +12,8 @@ mod document;
 mod request;
 
 pub use document::{
-    CreatedBy, DeviceJobError, DeviceJobOutcome, DeviceJobRow, DeviceJobStatistics, JobDocument, JobList,
-    list_needs_envelope,
+    CreatedBy, DeviceJobError, DeviceJobOutcome, DeviceJobRow, DeviceJobStatistics, JobDocument,
+    JobList, list_needs_envelope,
 };
 pub use request::{ScheduleRequest, UpdateTwin};
 

@@ -70,9 +70,7 @@ pub(crate) fn job_columns() -> Vec<Column> {
         counted("runningCount", "/deviceJobStatistics/runningCount").only_csv(),
         counted("pendingCount", "/deviceJobStatistics/pendingCount").only_csv(),
         counted("canceledCount", "/deviceJobStatistics/canceledCount").only_csv(),
-        Column::new("createdBy")
-            .at("/fanfare/createdBy")
-            .only_csv(),
+        Column::new("createdBy").at("/fanfare/createdBy").only_csv(),
     ]
 }
 

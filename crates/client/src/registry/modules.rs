@@ -220,6 +220,8 @@ impl RegistryClient {
         module_id: &str,
         etag: impl Into<Option<Etag>>,
     ) -> Result<(), Error> {
-        self.hub.delete(path(device_id, module_id), etag.into()).await
+        self.hub
+            .delete(path(device_id, module_id), etag.into())
+            .await
     }
 }

@@ -320,7 +320,9 @@ pub(crate) fn written(mut response: Response, now: Timestamp) -> Response {
         Form::Nested(seconds) => ErrorBody::nested(refusal.code, &refusal.text, seconds, tracking),
     };
     *response.body_mut() = Body::from(body.to_json());
-    response.extensions_mut().insert(TrackingId(tracking.text()));
+    response
+        .extensions_mut()
+        .insert(TrackingId(tracking.text()));
     let is_throttled = response.status() == StatusCode::TOO_MANY_REQUESTS;
     let headers = response.headers_mut();
     if is_throttled {

@@ -484,10 +484,12 @@ pub fn router(rest: Arc<Rest>) -> Router {
             _ => entry,
         };
         let word = audit::operation_of(&route.method, route.path);
-        let audited = word.filter(|_| rest.audit.is_on()).map(|operation| Audited {
-            log: rest.audit.clone(),
-            operation,
-        });
+        let audited = word
+            .filter(|_| rest.audit.is_on())
+            .map(|operation| Audited {
+                log: rest.audit.clone(),
+                operation,
+            });
         let entry = match &audited {
             Some(audited) if rest.audit.is_required() => entry.route_layer(
                 middleware::from_fn_with_state(audited.clone(), audit::while_recorded),

@@ -267,9 +267,8 @@ pub(super) fn credentials(request: Option<&Credentials>) -> AuthenticationReques
     match request.kind() {
         AuthenticationType::Sas => {
             let (primary, secondary) = request.keys();
-            let given = |key: Option<&fanfare_wire::Secret>| {
-                key.map(|key| SymmetricKey::new(key.expose()))
-            };
+            let given =
+                |key: Option<&fanfare_wire::Secret>| key.map(|key| SymmetricKey::new(key.expose()));
             AuthenticationRequest::Sas {
                 primary: given(primary),
                 secondary: given(secondary),

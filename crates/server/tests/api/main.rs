@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod audit;
 mod access;
+mod audit;
 mod authorities;
 mod bulk;
 mod configurations;

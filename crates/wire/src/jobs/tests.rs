@@ -427,7 +427,10 @@ fn who_made_a_job_is_read_in_every_form() {
         ),
     ] {
         assert_eq!(serde_json::to_value(&who).unwrap(), shown);
-        assert_eq!(CreatedBy::of(&json!({"createdBy": shown})), Some(who.clone()));
+        assert_eq!(
+            CreatedBy::of(&json!({"createdBy": shown})),
+            Some(who.clone())
+        );
         assert_eq!(who.to_string(), text);
     }
     for unknown in [json!({}), json!({"createdBy": {"robot": 7}}), json!(null)] {
