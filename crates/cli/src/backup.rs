@@ -6,7 +6,7 @@ use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     keys::{self, KeyArgs},
@@ -91,6 +91,9 @@ pub(crate) fn restore(args: RestoreArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let done = done?;
     keys::check(&args.data_dir, &args.key)?;
+    let mut detail = Map::new();
+    detail.insert("asOf".to_owned(), json!(done.created));
+    serve::note(&args.data_dir, "hub.restore", detail);
     let folder = std::path::absolute(&args.data_dir)?;
     match args.output {
         Output::Json => say_json(json!({

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::serve::vault::{self, KeySource, KeyState, KeyStatus, KeysConverted, StoreKeys};
+use crate::serve::{self, vault::{self, KeySource, KeyState, KeyStatus, KeysConverted, StoreKeys}};
 
 /// Where the master key of a data folder is. Each may be an environment variable.
 #[derive(Debug, Clone, Default, Args)]
@@ -162,13 +162,16 @@ pub(crate) fn run(args: KeysArgs) -> anyhow::Result<()> {
         KeysVerb::Encrypt(args) => {
             let (folder, source) = (&args.folder.data_dir, args.key.required()?);
             let done = with_bar("encrypting", |bar| vault::encrypt(folder, &source, bar))?;
+            note(folder, "keys.encrypt", converted_json(&done));
             args.print
                 .say(converted_json(&done), &converted_text("Encrypted", &done))
         }
         KeysVerb::Change(args) => {
             let source = args.key.required()?;
             let new = KeyArgs::new(args.new_key_file, args.new_passphrase_file).required()?;
-            let now = vault::change(&args.folder.data_dir, &source, &new)?;
+            let folder = &args.folder.data_dir;
+            let now = vault::change(folder, &source, &new)?;
+            note(folder, "keys.change", store_json(Some(&now)));
             let text = format!(
                 "The keys are encrypted under the {} {} now.\nBackups made before need the master key they were made under.\n",
                 now.kind, now.id
@@ -178,9 +181,17 @@ pub(crate) fn run(args: KeysArgs) -> anyhow::Result<()> {
         KeysVerb::Decrypt(args) => {
             let (folder, source) = (&args.folder.data_dir, args.key.required()?);
             let done = with_bar("decrypting", |bar| vault::decrypt(folder, &source, bar))?;
+            note(folder, "keys.decrypt", converted_json(&done));
             args.print
                 .say(converted_json(&done), &converted_text("Decrypted", &done))
         }
+    }
+}
+
+/// Notes in the folder's audit log what was done, as it is printed with `--output json`.
+fn note(folder: &Path, operation: &str, done: Value) {
+    if let Value::Object(detail) = done {
+        serve::note(folder, operation, detail);
     }
 }
 

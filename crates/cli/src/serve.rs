@@ -9,9 +9,10 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use fanfare_server::{
-    Config, Flags, Node, Profile, backup, connection_string, shutdown, telemetry,
+    Config, Flags, Node, Profile, audit, backup, connection_string, shutdown, telemetry,
 };
 use fanfare_wire::{Secret, connection_string::ConnectionString};
+use serde_json::{Map, Value};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::keys::KeyArgs;
@@ -252,6 +253,14 @@ impl From<ServeArgs> for Flags {
 
 /// Keys at rest, for `fanfare keys`.
 pub(crate) use fanfare_server::vault;
+
+/// Notes in the folder's audit log what a command has done to it. A line that cannot be written undoes nothing, so
+/// that is a warning.
+pub(crate) fn note(data_dir: &Path, operation: &str, detail: Map<String, Value>) {
+    if let Err(error) = audit::note_offline(data_dir, operation, detail) {
+        eprintln!("warning: this is done, but it has no line in the audit log: {error}");
+    }
+}
 
 /// The connection string of a policy, from a data folder.
 pub(crate) fn policy_connection_string(

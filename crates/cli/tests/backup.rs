@@ -67,6 +67,12 @@ async fn a_hub_restored_from_a_hot_backup_goes_on_with_a_job() {
     let folder = scratch.path().join("restored");
     let restored = scene.restore(&backup, &folder).await;
     assert!(restored["term"].as_u64().unwrap() > printed["term"].as_u64().unwrap());
+    let audit = std::fs::read_to_string(folder.join("audit/audit.jsonl")).unwrap();
+    let line: Value = serde_json::from_str(&audit).unwrap();
+    assert_eq!(
+        (&line["operation"], &line["detail"]["asOf"]),
+        (&json!("hub.restore"), &printed["created"])
+    );
     scene.go_on_in(folder).await;
 
     let twin = scene.client.twins().get(id_of(0)).await.unwrap();

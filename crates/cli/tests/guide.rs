@@ -20,6 +20,7 @@ use snapbox::Assert;
 /// The addresses of the pages' hubs: the Node SDKs want the standard ports.
 const ARTICLE_ADDRESS: &str = "127.0.0.88";
 const MOVING_ADDRESS: &str = "127.0.0.87";
+const CONNECT_ADDRESS: &str = "127.0.0.125";
 /// Of a page that starts no hub.
 const NO_ADDRESS: &str = "127.0.0.1";
 /// Starts of the variables in which cargo describes this test to itself. Some build scripts (ring's) watch them, so
@@ -43,6 +44,13 @@ fn the_article_runs_as_written() {
 #[test]
 fn a_fleet_moves_as_written() {
     Page::read("moving-a-fleet.md").run(MOVING_ADDRESS);
+}
+
+#[test]
+fn every_way_to_connect_runs_as_written() {
+    let page = Page::read("connect.md");
+    page.holds_section_of_readme("Connect");
+    page.run(CONNECT_ADDRESS);
 }
 
 #[test]
@@ -107,6 +115,25 @@ impl Page {
             (file == name).then_some(text)
         });
         assert_eq!(shown, Some(&*example), "{}: {name}", self.name);
+    }
+
+    /// What the README shows in this section is shown here too, to the letter, so it is run.
+    fn holds_section_of_readme(&self, title: &str) {
+        let readme = fs::read_to_string(checkout().join("README.md")).unwrap();
+        let heading = format!("\n## {title}\n");
+        let (_, rest) = readme.split_once(&heading).expect("the section is there");
+        let section = rest.split("\n## ").next().unwrap_or_default();
+        let shown = Self::of("README.md", section);
+        assert!(!shown.blocks.is_empty(), "the section shows nothing");
+        let run: String = self.blocks.iter().map(|block| &*block.text).collect();
+        for block in &shown.blocks {
+            assert!(
+                run.contains(&block.text),
+                "{} does not run what the README shows:\n{}",
+                self.name,
+                block.text
+            );
+        }
     }
 
     /// Runs the page from top to bottom against a hub on `address`.

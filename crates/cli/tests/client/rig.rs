@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use fanfare_cli::fleet::{Behaviour, DeviceSpec, Fleet, FleetOptions, FleetTarget, new_key};
 use fanfare_cli::hub_process::{HubOptions, HubProcess, free_port};
-use fanfare_client::{Authentication, BulkItem, Device, HubClient, ImportMode};
+use fanfare_client::{Authentication, BulkItem, ConnectionState, Device, HubClient, ImportMode};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -126,6 +126,21 @@ impl Rig {
             .await
             .expect("the devices come online");
         fleet
+    }
+
+    /// Waits until the hub knows that a device is gone: a device that ended its connection learns nothing of when.
+    pub(crate) async fn until_away(&self, id: &str) {
+        let registry = self.owner().await.registry();
+        let gone = async {
+            loop {
+                let device = registry.get_device(id).await.unwrap();
+                if device.connection_state == Some(ConnectionState::Disconnected) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(HANGS_AFTER, gone).await.expect("the device goes");
     }
 
     /// `kill -9`. Only [`Self::restart`] brings the hub back, on the same ports and data.

@@ -62,6 +62,12 @@ pub fn document() -> Value {
                     "name": "Authorization",
                     "description": "SharedAccessSignature sr={host}&sig={signature}&se={expiry}&skn={policy}",
                 },
+                "bearerToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A token of an issuer that the hub was told of.",
+                },
             },
         },
     })
@@ -86,7 +92,7 @@ fn described(route: &Route, operation: &Operation) -> Value {
         "summary": operation.summary,
         "parameters": parameters,
         "responses": responses(operation, is_open),
-        "security": if is_open { json!([]) } else { json!([{"sharedAccessSignature": []}]) },
+        "security": if is_open { json!([]) } else { json!([{"sharedAccessSignature": []}, {"bearerToken": []}]) },
     });
     if let Needs::Action(action) = route.needs {
         described["x-fanfare-rights"] = rights(action).into();

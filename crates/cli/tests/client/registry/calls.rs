@@ -155,6 +155,7 @@ async fn a_device_is_called_and_answers_in_its_own_words() {
 
     // Nobody is there; then somebody who is waited for comes.
     fleet.stop("on-0").await;
+    rig.until_away("on-0").await;
     assert_refused(
         methods.invoke("on-0", lock.clone()).await,
         404,
