@@ -11,7 +11,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::serve::{self, vault::{self, KeySource, KeyState, KeyStatus, KeysConverted, StoreKeys}};
+use crate::serve::{
+    self,
+    vault::{self, KeySource, KeyState, KeyStatus, KeysConverted, StoreKeys},
+};
 
 /// Where the master key of a data folder is. Each may be an environment variable.
 #[derive(Debug, Clone, Default, Args)]
